@@ -1,0 +1,384 @@
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::values::{Secret, Sha256Digest};
+
+/// What a section finds wrong with itself: one text per problem, each with the key and the remedy.
+pub(super) type Problems = Vec<String>;
+
+/// `[kafka]`: the brokers and the topic that is the log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KafkaConfig {
+    /// `host:port`, several separated by commas. Also from `KAFKA_BROKERS`.
+    pub brokers: String,
+    /// The log's topic.
+    pub topic: String,
+    /// After how long without a heartbeat the group takes a member for dead, in milliseconds.
+    pub session_timeout_ms: u64,
+}
+
+impl Default for KafkaConfig {
+    fn default() -> Self {
+        Self { brokers: String::new(), topic: "credits.events.v1".into(), session_timeout_ms: 45_000 }
+    }
+}
+
+impl KafkaConfig {
+    /// The session timeout as a duration.
+    #[must_use]
+    pub fn session_timeout(&self) -> Duration {
+        Duration::from_millis(self.session_timeout_ms)
+    }
+
+    pub(super) fn validate(&self, problems: &mut Problems) {
+        let has_port = |broker: &str| {
+            let after_scheme = broker.rsplit_once("://").map_or(broker, |(_, rest)| rest);
+            let parsed = after_scheme.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>()));
+            matches!(parsed, Some((host, Ok(port))) if !host.is_empty() && port > 0)
+        };
+        if !self.brokers.is_empty() && !self.brokers.split(',').all(|broker| has_port(broker.trim())) {
+            problems.push(format!(
+                "kafka.brokers = {:?} is no list of brokers; write host:port, several separated by commas",
+                self.brokers
+            ));
+        }
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if self.topic.is_empty() || self.topic.len() > 249 || !self.topic.chars().all(legal) {
+            problems.push(format!(
+                "kafka.topic = {:?} is no topic name; use 1 to 249 letters, digits, dots, underscores and dashes",
+                self.topic
+            ));
+        }
+        between(problems, "kafka.session_timeout_ms", self.session_timeout_ms, 6_000, 1_800_000);
+    }
+}
+
+/// `[postgres]`: the ledger's database.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PostgresConfig {
+    /// `postgres://user:password@host:port/database`. Also from `DATABASE_URL`.
+    pub url: Secret,
+    /// How many connections one service may hold.
+    pub max_connections: u32,
+}
+
+impl Default for PostgresConfig {
+    fn default() -> Self {
+        Self { url: Secret::default(), max_connections: 8 }
+    }
+}
+
+impl PostgresConfig {
+    pub(super) fn validate(&self, problems: &mut Problems) {
+        let url = self.url.expose();
+        if !url.is_empty() && !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+            problems.push(
+                "postgres.url (or DATABASE_URL) is no address of a Postgres; write \
+                           postgres://user:password@host:port/database"
+                    .into(),
+            );
+        }
+        between(problems, "postgres.max_connections", self.max_connections.into(), 1, 1_000);
+    }
+}
+
+/// `[clickhouse]`: the analysts' database.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ClickHouseConfig {
+    /// `http://host:port`. Also from `CLICKHOUSE_URL`.
+    pub url: String,
+    /// The database that holds our tables.
+    pub database: String,
+    /// Who we are to the server; none = its default user.
+    pub user: Option<String>,
+    /// That user's password.
+    pub password: Option<Secret>,
+}
+
+impl Default for ClickHouseConfig {
+    fn default() -> Self {
+        Self { url: String::new(), database: "fluxori".into(), user: None, password: None }
+    }
+}
+
+impl ClickHouseConfig {
+    pub(super) fn validate(&self, problems: &mut Problems) {
+        if !self.url.is_empty() && !self.url.starts_with("http://") && !self.url.starts_with("https://") {
+            problems.push(
+                "clickhouse.url (or CLICKHOUSE_URL) is no address of ClickHouse's HTTP interface; \
+                           write http://host:port"
+                    .into(),
+            );
+        }
+        let legal = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if self.database.is_empty() || !self.database.chars().all(legal) {
+            problems.push(format!(
+                "clickhouse.database = {:?} is no database name; use letters, digits and underscores",
+                self.database
+            ));
+        }
+    }
+}
+
+/// `[log]`: which log this is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LogConfig {
+    /// Digest of the log's genesis record as `credits log init` printed it; any other log is refused.
+    pub genesis: Option<Sha256Digest>,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", try_from = "String")]
+pub enum LogFormat {
+    /// Pretty on a terminal, JSON elsewhere.
+    #[default]
+    Auto,
+    /// For people.
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+impl TryFrom<String> for LogFormat {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.as_str() {
+            "auto" => Ok(Self::Auto),
+            "pretty" => Ok(Self::Pretty),
+            "json" => Ok(Self::Json),
+            _ => Err(format!("{text:?} is no format of log lines; choose auto, pretty or json")),
+        }
+    }
+}
+
+/// `[telemetry]`: log lines on standard error.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TelemetryConfig {
+    /// Levels by target, such as `info,fluxori_stream=debug`.
+    pub filter: String,
+    /// `auto`, `pretty` or `json`.
+    pub format: LogFormat,
+}
+
+impl Default for TelemetryConfig {
+    fn default() -> Self {
+        Self { filter: "info".into(), format: LogFormat::Auto }
+    }
+}
+
+/// `[producer]`: the HTTP front of the log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProducerConfig {
+    /// Where events, health and metrics are served.
+    #[serde(deserialize_with = "listen_address")]
+    pub listen: SocketAddr,
+}
+
+impl Default for ProducerConfig {
+    fn default() -> Self {
+        Self { listen: loopback(8081) }
+    }
+}
+
+/// `[ledger]`: the ledger consumer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LedgerConfig {
+    /// Where health and metrics are served.
+    #[serde(deserialize_with = "listen_address")]
+    pub listen: SocketAddr,
+    /// The consumer group.
+    pub group: String,
+    /// At most so many records in one transaction.
+    pub batch_max_records: usize,
+    /// How long a batch waits for more records, in milliseconds.
+    pub batch_linger_ms: u64,
+}
+
+impl Default for LedgerConfig {
+    fn default() -> Self {
+        Self {
+            listen: loopback(8082),
+            group: "fluxori-ledger".into(),
+            batch_max_records: 5_000,
+            batch_linger_ms: 20,
+        }
+    }
+}
+
+impl LedgerConfig {
+    /// The linger as a duration.
+    #[must_use]
+    pub fn batch_linger(&self) -> Duration {
+        Duration::from_millis(self.batch_linger_ms)
+    }
+
+    pub(super) fn validate(&self, problems: &mut Problems) {
+        validate_batches(problems, "ledger", &self.group, self.batch_max_records, self.batch_linger_ms);
+    }
+}
+
+/// `[analytics]`: the analytics consumer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AnalyticsConfig {
+    /// Where health and metrics are served.
+    #[serde(deserialize_with = "listen_address")]
+    pub listen: SocketAddr,
+    /// The consumer group.
+    pub group: String,
+    /// At most so many records in one insert.
+    pub batch_max_records: usize,
+    /// How long a batch waits for more records, in milliseconds.
+    pub batch_linger_ms: u64,
+}
+
+impl Default for AnalyticsConfig {
+    fn default() -> Self {
+        Self {
+            listen: loopback(8083),
+            group: "fluxori-analytics".into(),
+            batch_max_records: 50_000,
+            batch_linger_ms: 250,
+        }
+    }
+}
+
+impl AnalyticsConfig {
+    /// The linger as a duration.
+    #[must_use]
+    pub fn batch_linger(&self) -> Duration {
+        Duration::from_millis(self.batch_linger_ms)
+    }
+
+    pub(super) fn validate(&self, problems: &mut Problems) {
+        validate_batches(problems, "analytics", &self.group, self.batch_max_records, self.batch_linger_ms);
+    }
+}
+
+/// `[scheduler]`: the expiry scheduler.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SchedulerConfig {
+    /// Where health and metrics are served.
+    #[serde(deserialize_with = "listen_address")]
+    pub listen: SocketAddr,
+    /// How often every partition gets a tick, in milliseconds.
+    pub tick_interval_ms: u64,
+}
+
+impl Default for SchedulerConfig {
+    fn default() -> Self {
+        Self { listen: loopback(8084), tick_interval_ms: 10_000 }
+    }
+}
+
+impl SchedulerConfig {
+    /// The interval as a duration.
+    #[must_use]
+    pub fn tick_interval(&self) -> Duration {
+        Duration::from_millis(self.tick_interval_ms)
+    }
+
+    pub(super) fn validate(&self, problems: &mut Problems) {
+        between(problems, "scheduler.tick_interval_ms", self.tick_interval_ms, 100, 3_600_000);
+    }
+}
+
+/// `[edge]`: the REST edge.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EdgeConfig {
+    /// Where the API, health and metrics are served.
+    #[serde(deserialize_with = "listen_address")]
+    pub listen: SocketAddr,
+    /// File with the edge's issuer key, which signs its commands; readable by its owner only.
+    pub issuer_key_file: Option<PathBuf>,
+    /// How long a read waits for the ledger to pass `at_least`, in milliseconds.
+    pub at_least_timeout_ms: u64,
+}
+
+impl Default for EdgeConfig {
+    fn default() -> Self {
+        Self { listen: loopback(8080), issuer_key_file: None, at_least_timeout_ms: 5_000 }
+    }
+}
+
+impl EdgeConfig {
+    /// The bound on waiting as a duration.
+    #[must_use]
+    pub fn at_least_timeout(&self) -> Duration {
+        Duration::from_millis(self.at_least_timeout_ms)
+    }
+
+    pub(super) fn validate(&self, problems: &mut Problems) {
+        between(problems, "edge.at_least_timeout_ms", self.at_least_timeout_ms, 0, 60_000);
+    }
+}
+
+/// One of `[[api_keys]]`: who may call, known by the digest of the key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApiKeyConfig {
+    /// Who this is; appears in logs and as the actor of commands.
+    pub name: String,
+    /// SHA-256 of the key, in hexadecimal.
+    pub sha256: Sha256Digest,
+    /// The orgs this key may see and change; `["*"]` = all.
+    pub orgs: Vec<String>,
+}
+
+pub(super) fn validate_api_keys(keys: &[ApiKeyConfig], problems: &mut Problems) {
+    for (index, key) in keys.iter().enumerate() {
+        if key.name.is_empty() {
+            problems.push(format!("api_keys[{index}].name is empty; say who holds the key"));
+        }
+        if key.orgs.is_empty() {
+            problems.push(format!("api_keys[{index}].orgs is empty; list org ids, or [\"*\"] for all"));
+        }
+        if keys.iter().take(index).any(|earlier| earlier.sha256 == key.sha256) {
+            problems.push(format!(
+                "api_keys[{index}] has the digest of an earlier key; give each caller its own"
+            ));
+        }
+    }
+}
+
+fn listen_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| {
+        serde::de::Error::custom(format!(
+            "{text:?} is no address to listen on; write an IP address and a port, such as 127.0.0.1:8080"
+        ))
+    })
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+fn between(problems: &mut Problems, key: &str, value: u64, low: u64, high: u64) {
+    if !(low..=high).contains(&value) {
+        problems.push(format!("{key} = {value} is out of range; choose {low} to {high}"));
+    }
+}
+
+fn validate_batches(problems: &mut Problems, section: &str, group: &str, records: usize, linger_ms: u64) {
+    if group.is_empty() {
+        problems.push(format!("{section}.group is empty; name the consumer group"));
+    }
+    let records = u64::try_from(records).unwrap_or(u64::MAX);
+    between(problems, &format!("{section}.batch_max_records"), records, 1, 1_000_000);
+    between(problems, &format!("{section}.batch_linger_ms"), linger_ms, 0, 60_000);
+}

@@ -1,0 +1,135 @@
+use std::fmt;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// An RFC 9457 problem, sent as `application/problem+json`.
+///
+/// The type is `urn:fluxori:problem:SLUG`, or `about:blank` where the status says it all. Extension
+/// members lie beside the standard ones.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[must_use]
+pub struct Problem {
+    #[serde(rename = "type")]
+    kind: String,
+    title: String,
+    #[serde(serialize_with = "status_code")]
+    status: StatusCode,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instance: Option<String>,
+    #[serde(flatten)]
+    extensions: Map<String, Value>,
+}
+
+impl Problem {
+    /// A problem of our own kind; `slug` is its stable name, `title` the same for all its instances.
+    pub fn new(status: StatusCode, slug: &str, title: impl Into<String>) -> Self {
+        Self {
+            kind: format!("urn:fluxori:problem:{slug}"),
+            title: title.into(),
+            status,
+            detail: None,
+            instance: None,
+            extensions: Map::new(),
+        }
+    }
+
+    /// A problem that its status explains.
+    pub fn of_status(status: StatusCode) -> Self {
+        let title = status.canonical_reason().unwrap_or("Error").to_owned();
+        Self { kind: "about:blank".into(), title, ..Self::new(status, "", "") }
+    }
+
+    /// An error of ours (500): logged here with its chain of causes, and sent without them. `instance`
+    /// is the name under which the log has it.
+    pub fn internal(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        let instance = format!("urn:uuid:{}", uuid::Uuid::now_v7());
+        tracing::error!(instance, error = %Chain(&*error.into()), "a request failed by our fault");
+        Self::of_status(StatusCode::INTERNAL_SERVER_ERROR)
+            .detail("the request failed by our fault; the log has the reason under this instance")
+            .instance(instance)
+    }
+
+    /// A server behind us that does not answer (503); `what` is named to the caller.
+    pub fn unavailable(what: &str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "A service behind this one does not answer")
+            .detail(format!("{what} does not answer at the moment; try again in a few seconds"))
+    }
+
+    /// Says what is wrong in this instance and how to mend it.
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// Names this instance by a URI.
+    pub fn instance(mut self, instance: impl Into<String>) -> Self {
+        self.instance = Some(instance.into());
+        self
+    }
+
+    /// Adds an extension member. A name of a standard member is ignored.
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        if !matches!(name, "type" | "title" | "status" | "detail" | "instance") {
+            self.extensions.insert(name.to_owned(), value.into());
+        }
+        self
+    }
+
+    /// The status that it is sent with.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.status.as_u16(), self.title)?;
+        self.detail.as_ref().map_or(Ok(()), |detail| write!(f, ": {detail}"))
+    }
+}
+
+impl std::error::Error for Problem {}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let mut response = (self.status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+/// An error with its chain of causes on one line.
+pub(crate) struct Chain<'e>(pub(crate) &'e (dyn std::error::Error + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = self.0.to_string();
+        f.write_str(&text)?;
+        let mut source = self.0.source();
+        while let Some(cause) = source {
+            let next = cause.to_string();
+            // Many errors repeat their cause in their own words.
+            if !text.contains(&next) {
+                write!(f, ": {next}")?;
+                text = next;
+            }
+            source = cause.source();
+        }
+        Ok(())
+    }
+}
+
+fn status_code<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u16(status.as_u16())
+}
