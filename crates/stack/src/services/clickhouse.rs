@@ -1,0 +1,57 @@
+//! ClickHouse: our HTTP server over its engine, libchdb, from the npm registry.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use nix::sys::signal::Signal;
+
+use super::cache::Entry;
+use super::{Prepared, Setup, free_ports};
+use crate::probe;
+use crate::process::{self, Terms};
+
+const TERMS: Terms<'static> = Terms { death_signal: Signal::SIGTERM, user: None };
+
+const ENGINE: Entry<'static> = Entry {
+    name: "clickhouse",
+    files: &[
+        ("package.json", include_str!("../../clickhouse/package.json")),
+        ("package-lock.json", include_str!("../../clickhouse/package-lock.json")),
+    ],
+    what: "ClickHouse's engine (180 MB)",
+};
+
+/// Whether the engine is there, so that npm is not needed.
+pub(crate) fn is_cached(cache: &Path) -> bool {
+    ENGINE.folder(cache).is_dir()
+}
+
+/// Where the library lies inside of the entry.
+fn library(entry: &Path) -> PathBuf {
+    entry.join("node_modules/@chdb/lib-linux-x64-gnu/libchdb.so")
+}
+
+pub(crate) fn prepare(context: &Setup<'_>) -> Result<Prepared> {
+    let engine = ENGINE.get(context, |folder| {
+        let mut npm = process::command(TERMS, "npm");
+        // `ci` installs what the lock file says and checks its digest.
+        npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix"]).arg(folder);
+        process::run(npm, &context.log(), context.stop)?;
+        anyhow::ensure!(library(folder).is_file(), "the package holds no libchdb.so");
+        Ok(())
+    })?;
+    let [port] = free_ports()?;
+    let mut command = process::command(TERMS, context.clickhouse_engine);
+    command
+        .arg("--library")
+        .arg(library(&engine))
+        .arg("--path")
+        .arg(context.run.path().join("clickhouse"))
+        .args(["--port", &port.to_string()]);
+    Ok(Prepared {
+        command,
+        endpoint: format!("http://default:@127.0.0.1:{port}"),
+        probe: probe::clickhouse,
+        stop_signal: Signal::SIGTERM,
+    })
+}

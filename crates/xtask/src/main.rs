@@ -1,0 +1,62 @@
+//! The project's one tool. `cargo xtask` without a word says what there is; each word has a module of its own.
+
+mod down;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Runs and checks the credit pipeline.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    word: Word,
+}
+
+#[derive(Debug, Subcommand)]
+enum Word {
+    /// Start Postgres, Kafka and ClickHouse, and leave them running.
+    Up(up::Arguments),
+    /// Stop what `up` has left running, and remove its data.
+    Down,
+}
+
+/// What every word takes that starts services.
+#[derive(Debug, Args)]
+struct StackArguments {
+    /// Install what is missing on the machine with apt-get (Debian, as root); CI=true does the same.
+    #[arg(long)]
+    install: bool,
+}
+
+impl StackArguments {
+    fn options(&self) -> fluxori_stack::Options {
+        fluxori_stack::Options { install: self.install, ..fluxori_stack::Options::default() }
+    }
+}
+
+/// For whom a word writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people and shells.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().word {
+        Word::Up(arguments) => up::run(&arguments),
+        Word::Down => down::run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line per cause would repeat what the texts say already.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
