@@ -1,0 +1,18 @@
+//! Pure: the ledger as a fold over the log.
+//!
+//! [`Context::admit`] decides what a record is; [`OrgState`] burns what was admitted; [`PartitionFold::apply`] joins the two for
+//! one partition. What the fold needs from the past (known ids, waiting usage, an org's state) is loaded first and
+//! passed in, so that the same records give the same postings wherever and in whatever batches they are applied.
+
+mod admit;
+mod burn;
+mod context;
+mod partition;
+mod state;
+
+pub use admit::{
+    Admission, AdmittedCommand, Duplicate, GlobalOutcome, Past, Quarantined, Rejection, WaitingUsage,
+};
+pub use context::{Context, Halt, IssuerKey, LogIdentity, RULES_VERSION};
+pub use partition::{Applied, Counters, MissingOrg, Outcome, PartitionFold};
+pub use state::{Allocation, AllocationStatus, OrgState, OrgTotals};

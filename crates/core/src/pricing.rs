@@ -1,0 +1,226 @@
+//! Pure: from a usage event and the rates in force to a charge.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+
+use crate::amount::{AmountError, Credits, Usd};
+use crate::rates::{PricingTier, Rates, TokenPrices};
+use crate::usage::UsageEvent;
+
+/// Credits for one US dollar under rules version 1.
+pub const CREDITS_PER_USD: u32 = 1000;
+
+/// What is counted and priced in one line of a charge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Meter {
+    /// Input tokens that were neither read from nor written to a cache.
+    Input,
+    /// Input tokens read from the provider's cache.
+    CacheRead,
+    /// Input tokens written to the cache for 5 minutes.
+    #[serde(rename = "cache_write_5m")]
+    CacheWrite5m,
+    /// Input tokens written to the cache for 1 hour.
+    #[serde(rename = "cache_write_1h")]
+    CacheWrite1h,
+    /// Output tokens other than reasoning.
+    Output,
+    /// Reasoning tokens.
+    Reasoning,
+}
+
+impl Meter {
+    /// The name in postings.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::CacheRead => "cache_read",
+            Self::CacheWrite5m => "cache_write_5m",
+            Self::CacheWrite1h => "cache_write_1h",
+            Self::Output => "output",
+            Self::Reasoning => "reasoning",
+        }
+    }
+}
+
+/// One line of a charge: a quantity times a rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChargeLine {
+    /// What was counted.
+    pub meter: Meter,
+    /// How many tokens.
+    pub quantity: i64,
+    /// US dollars per million tokens; none where the tier has no rate for this line.
+    pub usd_per_million: Option<Usd>,
+}
+
+/// Whether all of a usage event has a price.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChargeStatus {
+    /// Every line has a rate.
+    Complete,
+    /// A line of a priced model has no rate.
+    Partial,
+    /// The model has no price.
+    Unpriced,
+    /// Costs nothing: own key, or served from a local cache.
+    Waived,
+}
+
+impl ChargeStatus {
+    /// The name in tables and digests.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Partial => "partial",
+            Self::Unpriced => "unpriced",
+            Self::Waived => "waived",
+        }
+    }
+}
+
+impl fmt::Display for ChargeStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a usage event costs, and how that came about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Charge {
+    /// Whether all of it has a price.
+    pub status: ChargeStatus,
+    /// The tier that priced it.
+    pub tier: Option<Arc<PricingTier>>,
+    /// Quantities and rates.
+    pub lines: Vec<ChargeLine>,
+    /// The exact cost at the provider.
+    pub cost: Usd,
+    /// What is debited: the cost in credits, rounded once.
+    pub credits: Credits,
+}
+
+/// Prices an event with the rates in force, as of when it occurred.
+///
+/// # Errors
+/// The amount is out of range.
+pub fn price(event: &UsageEvent, rates: &Rates) -> Result<Charge, AmountError> {
+    if event.own_key || event.served_from_cache {
+        return Ok(nothing(ChargeStatus::Waived));
+    }
+    let models = [event.response_model.as_ref(), Some(&event.request_model)];
+    let Some(tier) = rates.find(&event.provider, models, event.occurred_at) else {
+        return Ok(nothing(ChargeStatus::Unpriced));
+    };
+    let lines = lines(event, &tier.price.usd_per_million_tokens);
+    let mut cost = Usd::ZERO;
+    for line in &lines {
+        if let Some(rate) = line.usd_per_million {
+            cost = cost.plus(line_cost(line.quantity, rate)?)?;
+        }
+    }
+    let unpriced_unit = event.units.values().any(|quantity| !quantity.0.is_zero());
+    let partial = unpriced_unit || lines.iter().any(|line| line.usd_per_million.is_none());
+    Ok(Charge {
+        status: if partial { ChargeStatus::Partial } else { ChargeStatus::Complete },
+        tier: Some(Arc::clone(tier)),
+        lines,
+        cost,
+        credits: cost.to_credits(Decimal::from(CREDITS_PER_USD))?,
+    })
+}
+
+const fn nothing(status: ChargeStatus) -> Charge {
+    Charge { status, tier: None, lines: Vec::new(), cost: Usd::ZERO, credits: Credits::ZERO }
+}
+
+/// Exact: a whole number of tokens times a rate of at most 6 places, by a million, has at most 12 places.
+fn line_cost(quantity: i64, rate: Usd) -> Result<Usd, AmountError> {
+    let product = Decimal::from(quantity).checked_mul(rate.decimal()).ok_or(AmountError::OutOfRange)?;
+    Usd::new(product.checked_mul(Decimal::new(1, 6)).ok_or(AmountError::OutOfRange)?)
+}
+
+fn lines(event: &UsageEvent, prices: &TokenPrices) -> Vec<ChargeLine> {
+    let cached =
+        event.cache_read_input_tokens + event.cache_write_5m_input_tokens + event.cache_write_1h_input_tokens;
+    let write_5m = prices.cache_write_5m.unwrap_or(prices.input);
+    [
+        (Meter::Input, event.input_tokens - cached, Some(prices.input)),
+        (Meter::CacheRead, event.cache_read_input_tokens, Some(prices.cache_read.unwrap_or(prices.input))),
+        (Meter::CacheWrite5m, event.cache_write_5m_input_tokens, Some(write_5m)),
+        (
+            Meter::CacheWrite1h,
+            event.cache_write_1h_input_tokens,
+            Some(prices.cache_write_1h.unwrap_or(write_5m)),
+        ),
+        (Meter::Output, event.output_tokens - event.reasoning_output_tokens, prices.output),
+        (Meter::Reasoning, event.reasoning_output_tokens, prices.reasoning.or(prices.output)),
+    ]
+    .into_iter()
+    .filter(|(_, quantity, _)| *quantity > 0)
+    .map(|(meter, quantity, usd_per_million)| ChargeLine { meter, quantity, usd_per_million })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::RevisionId;
+    use crate::rates::tests::price as tier;
+    use crate::usage::tests::event;
+    use crate::usage::{Quantity, UsageFields};
+
+    fn charge(change: impl FnOnce(&mut UsageFields)) -> Charge {
+        let mut gpt5 = tier("gpt-5", "2025-08-07T00:00:00Z", "1.25", "10");
+        gpt5.usd_per_million_tokens.cache_read = Some("0.125".parse().unwrap());
+        let mut rates = Rates::default();
+        rates.put_in_force(&RevisionId::new("r1").unwrap(), vec![gpt5]);
+        let mut fields = event();
+        change(&mut fields);
+        price(&UsageEvent::new(fields).unwrap(), &rates).unwrap()
+    }
+
+    #[test]
+    fn cached_tokens_are_charged_once_at_their_own_rate() {
+        let charge = charge(|e| e.cache_read_input_tokens = 600);
+        assert_eq!(charge.cost.to_string(), "0.002575");
+        assert_eq!(charge.credits.to_string(), "2.575");
+        assert_eq!(charge.status, ChargeStatus::Complete);
+    }
+
+    #[test]
+    fn reasoning_is_a_part_of_the_output_and_falls_back_to_its_rate() {
+        let with = charge(|e| e.reasoning_output_tokens = 150);
+        let without = charge(|_| ());
+        assert_eq!(with.cost, without.cost);
+        assert_eq!(with.lines.len(), 3);
+    }
+
+    #[test]
+    fn an_unknown_model_is_unpriced_and_not_free() {
+        let charge = charge(|e| e.request_model = crate::id::Model::new("gpt-99").unwrap());
+        assert_eq!((charge.status, charge.credits), (ChargeStatus::Unpriced, Credits::ZERO));
+    }
+
+    #[test]
+    fn a_unit_without_a_rate_makes_the_charge_partial() {
+        let charge = charge(|e| {
+            e.units.insert("pages".into(), Quantity(Decimal::ONE));
+        });
+        assert_eq!(charge.status, ChargeStatus::Partial);
+        assert!(charge.credits.is_positive());
+    }
+
+    #[test]
+    fn own_key_and_local_cache_cost_nothing() {
+        assert_eq!(charge(|e| e.own_key = true).status, ChargeStatus::Waived);
+        assert_eq!(charge(|e| e.served_from_cache = true).credits, Credits::ZERO);
+    }
+}

@@ -1,0 +1,20 @@
+//! Bytes to types and back: Avro in single-object encoding, signatures, positions. No I/O but the issuers' key files.
+
+mod command;
+mod decode;
+mod error;
+mod issuer;
+mod json;
+mod position;
+mod schema;
+
+pub use command::encode_payload;
+pub use decode::{decode, encode_usage};
+pub use error::WireError;
+pub use issuer::Issuer;
+pub use json::{JsonUsageError, usage_from_json};
+pub use position::{Position, PositionError};
+pub use schema::{SCHEMAS, SchemaInForce};
+
+/// The topic that is the log, unless configured otherwise.
+pub const DEFAULT_TOPIC: &str = "credits.events.v1";
