@@ -29,6 +29,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use crate::launch::Launched;
+use crate::process::StopFlag;
+use crate::services::cache::Downloads;
 
 /// How to start the stack. The default suits a run from inside the workspace.
 #[derive(Debug, Clone, Default)]
@@ -75,6 +77,21 @@ impl Stack {
 
     /// Stops the services and waits for it; dropping does the same.
     pub fn stop(self) {}
+}
+
+/// The library of ClickHouse's engine, which `clickhouse-engine` runs over; downloaded if it is not there.
+///
+/// # Errors
+/// When it has to be downloaded and npm is missing or fails.
+pub fn clickhouse_library(options: &Options) -> Result<PathBuf> {
+    let folder = paths::stack_folder(options)?;
+    let downloads = Downloads {
+        cache: &folder.join("cache"),
+        log: folder.join("clickhouse-download.log"),
+        stop: &StopFlag::default(),
+        progress: &|_| {},
+    };
+    services::clickhouse::library(&downloads, std::process::Command::new("npm"))
 }
 
 impl Drop for Stack {

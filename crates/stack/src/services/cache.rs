@@ -7,7 +7,17 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::Setup;
+use crate::process::StopFlag;
+
+/// Where and how downloads are done.
+pub(crate) struct Downloads<'a> {
+    /// Where they are kept between runs.
+    pub(crate) cache: &'a Path,
+    /// Where the output of the tools goes.
+    pub(crate) log: PathBuf,
+    pub(crate) stop: &'a StopFlag,
+    pub(crate) progress: &'a dyn Fn(String),
+}
 
 /// What an entry is made from.
 pub(crate) struct Entry<'a> {
@@ -30,20 +40,20 @@ impl Entry<'_> {
     /// the entry's files in it, which becomes the entry when it has returned without an error.
     pub(crate) fn get(
         &self,
-        context: &Setup<'_>,
+        downloads: &Downloads<'_>,
         download: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<PathBuf> {
-        let folder = self.folder(context.cache);
+        let folder = self.folder(downloads.cache);
         if folder.is_dir() {
             return Ok(folder);
         }
-        std::fs::create_dir_all(context.cache)?;
-        let _lock = self.lock(context)?;
+        std::fs::create_dir_all(downloads.cache)?;
+        let _lock = self.lock(downloads)?;
         if folder.is_dir() {
             return Ok(folder);
         }
-        (context.progress)(format!("downloading {}", self.what));
-        let partial = context.cache.join(format!("{}.partial", self.name));
+        (downloads.progress)(format!("downloading {}", self.what));
+        let partial = downloads.cache.join(format!("{}.partial", self.name));
         if partial.exists() {
             std::fs::remove_dir_all(&partial)?;
         }
@@ -57,8 +67,8 @@ impl Entry<'_> {
     }
 
     /// Waits for other runs that download the same.
-    fn lock(&self, context: &Setup<'_>) -> Result<File> {
-        let lock = File::create(context.cache.join(format!("{}.lock", self.name)))?;
+    fn lock(&self, downloads: &Downloads<'_>) -> Result<File> {
+        let lock = File::create(downloads.cache.join(format!("{}.lock", self.name)))?;
         let mut said = false;
         loop {
             match lock.try_lock() {
@@ -66,10 +76,10 @@ impl Entry<'_> {
                 Err(TryLockError::Error(error)) => return Err(error).context("cannot lock the cache"),
                 Err(TryLockError::WouldBlock) => {
                     if !said {
-                        (context.progress)(format!("waiting for another run that downloads {}", self.what));
+                        (downloads.progress)(format!("waiting for another run that downloads {}", self.what));
                         said = true;
                     }
-                    context.stop.check()?;
+                    downloads.stop.check()?;
                     std::thread::sleep(Duration::from_millis(100));
                 }
             }

@@ -1,11 +1,12 @@
 //! ClickHouse: our HTTP server over its engine, libchdb, from the npm registry.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 
-use super::cache::Entry;
+use super::cache::{Downloads, Entry};
 use super::{Prepared, Setup, free_ports};
 use crate::probe;
 use crate::process::{self, Terms};
@@ -26,25 +27,26 @@ pub(crate) fn is_cached(cache: &Path) -> bool {
     ENGINE.folder(cache).is_dir()
 }
 
-/// Where the library lies inside of the entry.
-fn library(entry: &Path) -> PathBuf {
-    entry.join("node_modules/@chdb/lib-linux-x64-gnu/libchdb.so")
+/// The engine's library, downloaded with `npm` if it is not there.
+pub(crate) fn library(downloads: &Downloads<'_>, mut npm: Command) -> Result<PathBuf> {
+    const LIBRARY: &str = "node_modules/@chdb/lib-linux-x64-gnu/libchdb.so";
+    let entry = ENGINE.get(downloads, |folder| {
+        // `ci` installs what the lock file says and checks its digest.
+        npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix"]).arg(folder);
+        process::run(npm, &downloads.log, downloads.stop)?;
+        ensure!(folder.join(LIBRARY).is_file(), "the package holds no libchdb.so");
+        Ok(())
+    })?;
+    Ok(entry.join(LIBRARY))
 }
 
 pub(crate) fn prepare(context: &Setup<'_>) -> Result<Prepared> {
-    let engine = ENGINE.get(context, |folder| {
-        let mut npm = process::command(TERMS, "npm");
-        // `ci` installs what the lock file says and checks its digest.
-        npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix"]).arg(folder);
-        process::run(npm, &context.log(), context.stop)?;
-        anyhow::ensure!(library(folder).is_file(), "the package holds no libchdb.so");
-        Ok(())
-    })?;
+    let library = library(&context.downloads(), process::command(TERMS, "npm"))?;
     let [port] = free_ports()?;
     let mut command = process::command(TERMS, context.clickhouse_engine);
     command
         .arg("--library")
-        .arg(library(&engine))
+        .arg(library)
         .arg("--path")
         .arg(context.run.path().join("clickhouse"))
         .args(["--port", &port.to_string()]);

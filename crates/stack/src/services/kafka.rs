@@ -30,7 +30,7 @@ pub(crate) fn is_cached(cache: &Path) -> bool {
 
 pub(crate) fn prepare(context: &Setup<'_>) -> Result<Prepared> {
     let log = context.log();
-    let jars = JARS.get(context, |folder| {
+    let jars = JARS.get(&context.downloads(), |folder| {
         let mut maven = process::command(TERMS, "mvn");
         // Strict checksums: a jar that is not what the repository says is an error, not a warning.
         maven

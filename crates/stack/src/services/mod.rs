@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
+use self::cache::Downloads;
 use crate::probe::Probe;
 use crate::process::{self, StopFlag};
 use crate::run_folder::RunFolder;
@@ -52,6 +53,11 @@ impl Setup<'_> {
     /// The log of this service.
     pub(crate) fn log(&self) -> PathBuf {
         self.run.log(self.service.name())
+    }
+
+    /// Downloads for this service.
+    pub(crate) fn downloads(&self) -> Downloads<'_> {
+        Downloads { cache: self.cache, log: self.log(), stop: self.stop, progress: self.progress }
     }
 }
 

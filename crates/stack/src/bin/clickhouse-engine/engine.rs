@@ -155,7 +155,7 @@ impl Worker {
         if let Err(error) = self.enter(task.database.as_deref().unwrap_or(DEFAULT_DATABASE)) {
             return (Err(error), Session::Kept);
         }
-        if let Err(error) = self.set(&task.settings, |value| quoted(value)) {
+        if let Err(error) = self.set(&task.settings, quoted) {
             return (Err(error), Session::Changed);
         }
         let answer = match &task.work {
