@@ -12,23 +12,56 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use crate::launch::{self, Lifetime};
-use crate::process::start_time;
 use crate::{Endpoints, Options, paths, run_folder};
 
 /// What `up.json` holds.
 #[derive(Debug, Serialize, Deserialize)]
-struct State {
-    pid: i32,
-    start_time: u64,
+pub(crate) struct State {
+    /// The supervisor.
+    pid: u32,
     run_folder: PathBuf,
     endpoints: Endpoints,
 }
 
 impl State {
+    /// Says that the run of this process, the supervisor, is up.
+    pub(crate) fn write(stack_folder: &Path, run_folder: &Path, endpoints: &Endpoints) -> Result<()> {
+        let state = Self {
+            pid: std::process::id(),
+            run_folder: run_folder.to_path_buf(),
+            endpoints: endpoints.clone(),
+        };
+        let temporary = stack_folder.join("up.json.new");
+        std::fs::write(&temporary, serde_json::to_vec_pretty(&state)?)?;
+        Ok(std::fs::rename(temporary, stack_folder.join(FILE))?)
+    }
+
+    /// Takes back that the run of this process is up, if it was said.
+    pub(crate) fn remove(stack_folder: &Path) -> Result<()> {
+        match Self::read(stack_folder)? {
+            Some(state) if state.pid == std::process::id() => {
+                Ok(std::fs::remove_file(stack_folder.join(FILE))?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn read(stack_folder: &Path) -> Result<Option<Self>> {
+        match std::fs::read(stack_folder.join(FILE)) {
+            // A file that cannot be read as a state is as good as none: it is written in one step, by us.
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).context("cannot read up.json"),
+        }
+    }
+
+    /// Whether it holds still: its supervisor has the run's lock.
     fn is_alive(&self) -> bool {
-        run_folder::is_alive(&self.run_folder) && start_time(self.pid) == Some(self.start_time)
+        run_folder::is_alive(&self.run_folder)
     }
 }
+
+const FILE: &str = "up.json";
 
 /// What [`up`] found or did.
 #[derive(Debug)]
@@ -48,24 +81,11 @@ pub enum Up {
 pub fn up(options: &Options) -> Result<Up> {
     let folder = paths::stack_folder(options)?;
     let _lock = lock(&folder)?;
-    if let Some(state) = read(&folder)?.filter(State::is_alive) {
+    if let Some(state) = State::read(&folder)?.filter(State::is_alive) {
         return Ok(Up::Already(state.endpoints));
     }
     let (endpoints, launched) = launch::launch(options, Lifetime::Detached)?;
-    let Some(launched) = launched else {
-        return Ok(Up::Named(endpoints));
-    };
-    let (pid, start_time) = launched.supervisor();
-    let state = State {
-        pid: i32::try_from(pid)?,
-        start_time: start_time.context("the stack's supervisor ended at once")?,
-        run_folder: launched.run_folder,
-        endpoints,
-    };
-    let temporary = folder.join("up.json.new");
-    std::fs::write(&temporary, serde_json::to_vec_pretty(&state)?)?;
-    std::fs::rename(temporary, folder.join("up.json"))?;
-    Ok(Up::Started(state.endpoints))
+    Ok(if launched.is_some() { Up::Started(endpoints) } else { Up::Named(endpoints) })
 }
 
 /// Stops what [`up`] has left running, with its data; `false` when nothing was.
@@ -75,24 +95,24 @@ pub fn up(options: &Options) -> Result<Up> {
 pub fn down(options: &Options) -> Result<bool> {
     let folder = paths::stack_folder(options)?;
     let _lock = lock(&folder)?;
-    let Some(state) = read(&folder)? else {
+    let Some(state) = State::read(&folder)? else {
         return Ok(false);
     };
-    let was_alive = state.is_alive();
-    if was_alive {
-        kill(Pid::from_raw(state.pid), Signal::SIGTERM).context("cannot signal the stack's supervisor")?;
-        let begin = Instant::now();
-        while state.is_alive() {
-            ensure!(
-                begin.elapsed() < Duration::from_secs(30),
-                "the stack's supervisor (process {}) does not stop",
-                state.pid
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
+    if !state.is_alive() {
+        std::fs::remove_file(folder.join(FILE))?;
+        return Ok(false);
     }
-    std::fs::remove_file(folder.join("up.json"))?;
-    Ok(was_alive)
+    let pid = i32::try_from(state.pid).context("up.json names a process that cannot be")?;
+    kill(Pid::from_raw(pid), Signal::SIGTERM).context("cannot signal the stack's supervisor")?;
+    let begin = Instant::now();
+    while state.is_alive() {
+        ensure!(
+            begin.elapsed() < Duration::from_secs(30),
+            "the stack's supervisor (process {pid}) does not stop"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(true)
 }
 
 /// Keeps two of these commands from running at once.
@@ -100,13 +120,4 @@ fn lock(folder: &Path) -> Result<File> {
     let lock = File::create(folder.join("up.lock"))?;
     lock.lock()?;
     Ok(lock)
-}
-
-fn read(folder: &Path) -> Result<Option<State>> {
-    match std::fs::read(folder.join("up.json")) {
-        // A file that cannot be read as a state is as good as none: it is written in one step, by us.
-        Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).context("cannot read up.json"),
-    }
 }

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::endpoints::{Endpoints, PartialEndpoints};
-use crate::process::start_time;
 use crate::services::Service;
 use crate::supervisor::{Plan, Report};
 use crate::{Options, paths, prerequisites, probe};
@@ -59,6 +58,7 @@ pub(crate) fn launch(options: &Options, lifetime: Lifetime) -> Result<(Endpoints
     prerequisites::check(&services, &stack_folder.join("cache"), install, &progress)?;
     let binaries = paths::binaries(options)?;
     let plan = Plan {
+        named,
         stack_folder,
         clickhouse_engine: binaries.clickhouse_engine,
         services,
@@ -81,7 +81,6 @@ pub(crate) fn launch(options: &Options, lifetime: Lifetime) -> Result<(Endpoints
                 bail!("{text}")
             }
             Report::Ready { endpoints, run_folder } => {
-                let endpoints = named.or(endpoints).complete().context("a service is missing")?;
                 return Ok((endpoints, Some(Launched { supervisor, run_folder })));
             }
         }
@@ -122,12 +121,6 @@ fn without_password(url: &str) -> String {
 }
 
 impl Launched {
-    /// The supervisor's process id, and when it was started.
-    pub(crate) fn supervisor(&self) -> (u32, Option<u64>) {
-        let pid = self.supervisor.id();
-        (pid, i32::try_from(pid).ok().and_then(start_time))
-    }
-
     /// Ends the run and waits until nothing of it is left.
     pub(crate) fn stop(mut self) {
         drop(self.supervisor.stdin.take());

@@ -85,7 +85,7 @@ fn find_missing(services: &[Service], cache: &Path) -> Vec<Missing> {
     for service in services {
         match service {
             Service::Kafka => {
-                need(java().is_some(), "Java 17 or newer (Kafka's broker)", "openjdk-17-jre-headless");
+                need(java().is_some(), "Java 17 or newer (Kafka's broker)", "default-jre-headless");
                 need(
                     kafka::is_cached(cache) || on_path("mvn").is_some(),
                     "Maven (downloads Kafka's broker)",
@@ -115,24 +115,7 @@ fn apt_install(packages: &[&str]) -> Result<()> {
         std::fs::write(&cluster, "create_main_cluster = false\n")?;
     }
     apt_get(&["update"])?;
-    let mut arguments = vec!["install", "--yes", "--no-install-recommends"];
-    // Debian replaces the version of Java with its release.
-    let java = newest_java_package();
-    arguments.extend(
-        packages.iter().map(|package| if package.starts_with("openjdk") { java.as_str() } else { package }),
-    );
-    apt_get(&arguments)
-}
-
-/// The package of Java 17, or of the release's default Java where that one is newer and 17 is gone.
-fn newest_java_package() -> String {
-    let known = Command::new("apt-cache")
-        .args(["show", "openjdk-17-jre-headless"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success());
-    if known { "openjdk-17-jre-headless" } else { "default-jre-headless" }.to_owned()
+    apt_get(&[&["install", "--yes", "--no-install-recommends"], packages].concat())
 }
 
 fn apt_get(arguments: &[&str]) -> Result<()> {

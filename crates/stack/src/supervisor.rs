@@ -5,7 +5,7 @@
 //! itself, the kernel signals the servers (see `process::run_child`), and the next run removes the folder.
 
 use std::io::{BufWriter, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Instant;
@@ -15,7 +15,8 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::setsid;
 use serde::{Deserialize, Serialize};
 
-use crate::endpoints::PartialEndpoints;
+use crate::detached;
+use crate::endpoints::{Endpoints, PartialEndpoints};
 use crate::process::{self, CHILD_WORD, StopFlag};
 use crate::run_folder::RunFolder;
 use crate::services::{self, Service, Setup};
@@ -26,7 +27,9 @@ pub(crate) struct Plan {
     pub(crate) stack_folder: PathBuf,
     pub(crate) clickhouse_engine: PathBuf,
     pub(crate) services: Vec<Service>,
-    /// Stays when its caller ends.
+    /// What the environment names instead.
+    pub(crate) named: PartialEndpoints,
+    /// Stays when its caller ends, and says in a file where it is.
     pub(crate) detached: bool,
 }
 
@@ -36,7 +39,7 @@ pub(crate) enum Report {
     /// Something for people.
     Progress(String),
     /// All services answer.
-    Ready { endpoints: PartialEndpoints, run_folder: PathBuf },
+    Ready { endpoints: Endpoints, run_folder: PathBuf },
     /// At least one service did not come up; all are stopped, and the process ends.
     Failed(String),
 }
@@ -114,20 +117,29 @@ fn supervise(plan: &Plan, signals: SigSet) -> Result<()> {
         .collect();
     drop(events);
 
-    let mut outcome = Outcome::new(plan.services.len());
+    let mut outcome = Outcome::new(plan, run.path());
     for event in inbox {
-        if !outcome.take(event, run.path()) {
-            break;
+        match outcome.take(event) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(error) => {
+                outcome.failure = Some(format!("{error:#}"));
+                break;
+            }
         }
     }
     stop.set();
     for thread in threads {
         let _ = thread.join();
     }
+    let failure = outcome.failure;
+    if plan.detached {
+        detached::State::remove(&plan.stack_folder)?;
+    }
     if let Some(run) = Arc::into_inner(run) {
         run.remove()?;
     }
-    if let Some(failure) = outcome.failure {
+    if let Some(failure) = failure {
         report(&Report::Failed(failure));
     }
     Ok(())
@@ -151,56 +163,66 @@ fn serve(setup: &Setup<'_>, events: &Sender<Event>) {
 }
 
 /// What has become of the services so far.
-struct Outcome {
+struct Outcome<'a> {
     begin: Instant,
+    plan: &'a Plan,
+    run_folder: &'a Path,
     waiting_for: usize,
-    endpoints: PartialEndpoints,
+    started: PartialEndpoints,
     failure: Option<String>,
 }
 
-impl Outcome {
-    fn new(services: usize) -> Self {
+impl<'a> Outcome<'a> {
+    fn new(plan: &'a Plan, run_folder: &'a Path) -> Self {
         Self {
             begin: Instant::now(),
-            waiting_for: services,
-            endpoints: PartialEndpoints::default(),
+            plan,
+            run_folder,
+            waiting_for: plan.services.len(),
+            started: PartialEndpoints::default(),
             failure: None,
         }
     }
 
     /// Takes an event in and reports; `false` when the run is to end.
-    fn take(&mut self, event: Event, run_folder: &std::path::Path) -> bool {
+    fn take(&mut self, event: Event) -> Result<bool> {
         match event {
-            Event::Stop => false,
-            Event::Progress(text) => report(&Report::Progress(text)),
-            Event::Started(service, endpoint) => {
-                let seconds = self.begin.elapsed().as_secs_f32();
-                let text = format!("{}: answers after {seconds:.1} s on {endpoint}", service.name());
-                let slot = match service {
-                    Service::Kafka => &mut self.endpoints.kafka_brokers,
-                    Service::Postgres => &mut self.endpoints.database_url,
-                    Service::Clickhouse => &mut self.endpoints.clickhouse_url,
-                };
-                *slot = Some(endpoint);
-                self.waiting_for -= 1;
-                report(&Report::Progress(text))
-                    && (self.waiting_for > 0
-                        || report(&Report::Ready {
-                            endpoints: self.endpoints.clone(),
-                            run_folder: run_folder.to_path_buf(),
-                        }))
-            }
+            Event::Stop => Ok(false),
+            Event::Progress(text) => Ok(report(&Report::Progress(text))),
+            Event::Started(service, endpoint) => self.started(service, endpoint),
             Event::Failed(service, error) if self.waiting_for > 0 => {
                 self.failure = Some(format!("{} does not come up: {error:#}", service.name()));
-                false
+                Ok(false)
             }
             // A server that ends in the middle of a run: its users see it, and the others go on, so that what it left
             // can be looked at.
             Event::Failed(service, error) => {
                 let _ = writeln!(std::io::stderr(), "{} has ended: {error:#}", service.name());
-                true
+                Ok(true)
             }
         }
+    }
+
+    fn started(&mut self, service: Service, endpoint: String) -> Result<bool> {
+        let seconds = self.begin.elapsed().as_secs_f32();
+        let text = format!("{}: answers after {seconds:.1} s on {endpoint}", service.name());
+        let slot = match service {
+            Service::Kafka => &mut self.started.kafka_brokers,
+            Service::Postgres => &mut self.started.database_url,
+            Service::Clickhouse => &mut self.started.clickhouse_url,
+        };
+        *slot = Some(endpoint);
+        self.waiting_for -= 1;
+        let heard = report(&Report::Progress(text));
+        if !heard || self.waiting_for > 0 {
+            return Ok(heard);
+        }
+        let known = self.plan.named.clone().or(self.started.clone());
+        let endpoints = known.complete().context("a service is neither named nor started")?;
+        if self.plan.detached {
+            detached::State::write(&self.plan.stack_folder, self.run_folder, &endpoints)?;
+        }
+        Ok(report(&Report::Ready { endpoints, run_folder: self.run_folder.to_path_buf() }))
     }
 }
 

@@ -5,14 +5,15 @@ mod up;
 
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 /// Runs and checks the credit pipeline.
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask", arg_required_else_help = true)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Cli {
+    /// Without one, the help is shown.
     #[command(subcommand)]
-    word: Word,
+    word: Option<Word>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -48,8 +49,9 @@ enum Output {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().word {
-        Word::Up(arguments) => up::run(&arguments),
-        Word::Down => down::run(),
+        None => Cli::command().print_help().map_err(anyhow::Error::from),
+        Some(Word::Up(arguments)) => up::run(&arguments),
+        Some(Word::Down) => down::run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
