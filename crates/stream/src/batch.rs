@@ -176,7 +176,10 @@ mod tests {
         let batch = batch(40, &["a", "", "ccc"]);
         let records: Vec<_> = batch.iter().collect();
         assert_eq!((batch.start(), batch.end(), batch.len(), batch.bytes()), (40, 43, 3, 10));
-        assert_eq!(records[0], Record { offset: 40, append_time_ms: 1_000, key: Some(b"key"), value: Some(b"a") });
+        assert_eq!(
+            records[0],
+            Record { offset: 40, append_time_ms: 1_000, key: Some(b"key"), value: Some(b"a") }
+        );
         assert_eq!(records[1], Record { offset: 41, append_time_ms: 1_000, key: None, value: None });
         assert_eq!(records[2].value, Some(b"ccc".as_slice()));
     }

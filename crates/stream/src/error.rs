@@ -6,7 +6,9 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 #[non_exhaustive]
 pub enum StreamError {
     /// Nobody answers, or not in time.
-    #[error("no broker answers at {brokers} while trying to {action} ({reason}); is Kafka up, and are the brokers' addresses right?")]
+    #[error(
+        "no broker answers at {brokers} while trying to {action} ({reason}); is Kafka up, and are the brokers' addresses right?"
+    )]
     Unreachable {
         /// The configured addresses.
         brokers: String,
@@ -33,7 +35,9 @@ pub enum StreamError {
         topic: String,
     },
     /// A topic exists already and is not what was asked for.
-    #[error("topic {topic} exists and differs: {differences}; choose another topic, or delete it if nothing in it is needed")]
+    #[error(
+        "topic {topic} exists and differs: {differences}; choose another topic, or delete it if nothing in it is needed"
+    )]
     TopicDiffers {
         /// Its name.
         topic: String,
@@ -41,13 +45,17 @@ pub enum StreamError {
         differences: String,
     },
     /// The topic keeps the producers' times in place of the brokers'.
-    #[error("topic {topic} does not keep append times; set message.timestamp.type=LogAppendTime before the first record")]
+    #[error(
+        "topic {topic} does not keep append times; set message.timestamp.type=LogAppendTime before the first record"
+    )]
     NotAppendTime {
         /// Its name.
         topic: String,
     },
     /// An offset that should be there is not in the log.
-    #[error("partition {partition} has no record at offset {offset}: the broker holds {low} up to {high} (exclusive); this is another log, or a part of it was deleted")]
+    #[error(
+        "partition {partition} has no record at offset {offset}: the broker holds {low} up to {high} (exclusive); this is another log, or a part of it was deleted"
+    )]
     OffsetMissing {
         /// The partition.
         partition: i32,
@@ -59,7 +67,9 @@ pub enum StreamError {
         high: i64,
     },
     /// The broker skipped offsets, which a log without transactions or compaction never does.
-    #[error("partition {partition} jumps from offset {expected} to {found}; the log was compacted, truncated or written by transactions")]
+    #[error(
+        "partition {partition} jumps from offset {expected} to {found}; the log was compacted, truncated or written by transactions"
+    )]
     Gap {
         /// The partition.
         partition: i32,
@@ -94,7 +104,9 @@ pub enum StreamError {
     #[error("the publisher's queue is full; wait for acknowledgements before publishing more")]
     QueueFull,
     /// The broker did not acknowledge in time; the record may be in the log all the same.
-    #[error("no acknowledgement from {brokers} ({reason}); is Kafka up? The record may or may not be in the log")]
+    #[error(
+        "no acknowledgement from {brokers} ({reason}); is Kafka up? The record may or may not be in the log"
+    )]
     NotAcknowledged {
         /// The configured addresses.
         brokers: String,
@@ -102,7 +114,9 @@ pub enum StreamError {
         reason: String,
     },
     /// Two batches do not follow each other.
-    #[error("partition {partition}: a batch that starts at {found} does not follow one that ends at {expected}")]
+    #[error(
+        "partition {partition}: a batch that starts at {found} does not follow one that ends at {expected}"
+    )]
     NotAdjacent {
         /// The partition of the first batch.
         partition: i32,
@@ -127,7 +141,10 @@ impl StreamError {
     pub fn is_transient(&self) -> bool {
         matches!(
             self,
-            Self::Unreachable { .. } | Self::QueueFull | Self::NotAcknowledged { .. } | Self::CommitUnknown { .. }
+            Self::Unreachable { .. }
+                | Self::QueueFull
+                | Self::NotAcknowledged { .. }
+                | Self::CommitUnknown { .. }
         )
     }
 

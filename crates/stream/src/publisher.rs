@@ -158,9 +158,12 @@ fn failed(log: &BrokerLog, bytes: usize, error: &KafkaError) -> StreamError {
         Some(code) if crate::error::is_unreachable(code) => {
             StreamError::NotAcknowledged { brokers: log.brokers().into(), reason: code.to_string() }
         }
-        Some(Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend | Code::PurgeQueue | Code::PurgeInflight) => {
-            StreamError::NotAcknowledged { brokers: log.brokers().into(), reason: error.to_string() }
-        }
+        Some(
+            Code::NotEnoughReplicas
+            | Code::NotEnoughReplicasAfterAppend
+            | Code::PurgeQueue
+            | Code::PurgeInflight,
+        ) => StreamError::NotAcknowledged { brokers: log.brokers().into(), reason: error.to_string() },
         _ => StreamError::Refused { action: "append a record".into(), reason: error.to_string() },
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::types::RDKafkaErrorCode as Code;
@@ -68,8 +68,8 @@ impl LogReader {
     /// # Errors
     /// [`StreamError::NoTopic`], [`StreamError::Unreachable`].
     pub async fn partitions(&self) -> Result<i32, StreamError> {
-        let (consumer, topic) = (Arc::clone(&self.consumer), Arc::clone(&self.topic));
-        blocking(move || partitions(&consumer, &topic)).await
+        let reader = self.clone();
+        blocking(move || reader.ask(|limit| partitions(&reader.consumer, &reader.topic, limit))).await
     }
 
     /// The offsets that the broker holds of one partition.
@@ -77,8 +77,12 @@ impl LogReader {
     /// # Errors
     /// [`StreamError::Unreachable`], [`StreamError::Refused`] if there is no such partition.
     pub async fn watermarks(&self, partition: i32) -> Result<Watermarks, StreamError> {
-        let (consumer, topic) = (Arc::clone(&self.consumer), Arc::clone(&self.topic));
-        blocking(move || watermarks(&consumer, &topic, partition)).await
+        let reader = self.clone();
+        blocking(move || {
+            let brokers = reader.consumer.context().brokers();
+            reader.ask(|limit| watermarks(&reader.consumer, brokers, &reader.topic, partition, limit))
+        })
+        .await
     }
 
     /// The record at one offset, as a batch of one.
@@ -136,6 +140,29 @@ impl LogReader {
     }
 }
 
+impl LogReader {
+    /// Asks in short tries, so that brokers that are down are reported soon and slow ones are waited
+    /// for. Serves the client's own lines and errors in between, since nobody else does.
+    fn ask<T>(&self, call: impl Fn(Duration) -> Result<T, StreamError>) -> Result<T, StreamError> {
+        let log = self.consumer.context();
+        let mut tries = 3;
+        loop {
+            tries -= 1;
+            let answer = call(ANSWER / 3);
+            if answer.is_ok() {
+                log.answered();
+            }
+            for _ in 0..100 {
+                _ = self.consumer.poll(Duration::ZERO);
+            }
+            match answer {
+                Err(error) if error.is_transient() && tries > 0 && !log.is_down() => {}
+                answer => return answer,
+            }
+        }
+    }
+}
+
 /// The batches of a scan; dropping it ends the scan.
 #[derive(Debug)]
 pub struct Scan {
@@ -165,9 +192,11 @@ struct Scanner {
 
 impl Scanner {
     fn run(&mut self) -> Result<(), StreamError> {
+        let brokers = self.consumer.context().brokers();
         let mut assignment = TopicPartitionList::new();
         for (partition, (batch, end)) in &self.open {
-            let Watermarks { low, high } = watermarks(&self.consumer, &self.topic, *partition)?;
+            let Watermarks { low, high } =
+                watermarks(&self.consumer, brokers, &self.topic, *partition, ANSWER)?;
             let missing = |offset| StreamError::OffsetMissing { partition: *partition, offset, low, high };
             if batch.start() < low {
                 return Err(missing(batch.start()));
@@ -198,7 +227,9 @@ impl Scanner {
                 }
                 Some(Err(error)) => match error.rdkafka_error_code() {
                     Some(code) if crate::error::is_unreachable(code) => {}
-                    Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => return Err(self.truncated(&error)),
+                    Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
+                        return Err(self.truncated(&error));
+                    }
                     _ => return Err(self.failed(&error)),
                 },
                 None => {}
@@ -222,8 +253,10 @@ impl Scanner {
 
     /// Part of the log went away while it was read: which partition, says a look at all of them.
     fn truncated(&self, error: &KafkaError) -> StreamError {
+        let brokers = self.consumer.context().brokers();
         for (partition, (batch, _)) in &self.open {
-            if let Ok(Watermarks { low, high }) = watermarks(&self.consumer, &self.topic, *partition)
+            if let Ok(Watermarks { low, high }) =
+                watermarks(&self.consumer, brokers, &self.topic, *partition, ANSWER)
                 && !(low..=high).contains(&batch.end())
             {
                 return StreamError::OffsetMissing { partition: *partition, offset: batch.end(), low, high };
@@ -271,20 +304,22 @@ pub(crate) fn push(batch: &mut Batch, message: &BorrowedMessage<'_>, topic: &str
 }
 
 /// The offsets that the broker holds of one partition. Blocks.
-pub(crate) fn watermarks<C: rdkafka::consumer::ConsumerContext + HasBrokers>(
+pub(crate) fn watermarks<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
+    brokers: &str,
     topic: &str,
     partition: i32,
+    limit: Duration,
 ) -> Result<Watermarks, StreamError> {
-    let (low, high) = consumer.fetch_watermarks(topic, partition, ANSWER).map_err(|error| {
+    let (low, high) = consumer.fetch_watermarks(topic, partition, limit).map_err(|error| {
         let action = format!("read the watermarks of partition {partition} of topic {topic}");
-        StreamError::from_call(consumer.context().brokers(), action, &error)
+        StreamError::from_call(brokers, action, &error)
     })?;
     Ok(Watermarks { low, high })
 }
 
-fn partitions(consumer: &BaseConsumer<BrokerLog>, topic: &str) -> Result<i32, StreamError> {
-    let metadata = consumer.fetch_metadata(Some(topic), ANSWER).map_err(|error| {
+fn partitions(consumer: &BaseConsumer<BrokerLog>, topic: &str, limit: Duration) -> Result<i32, StreamError> {
+    let metadata = consumer.fetch_metadata(Some(topic), limit).map_err(|error| {
         StreamError::from_call(consumer.context().brokers(), format!("describe topic {topic}"), &error)
     })?;
     match metadata.topics().first().map(|found| found.partitions().len()) {

@@ -84,11 +84,19 @@ impl TopicSpec {
             let (found, led) = blocking(move || {
                 let client = asked.inner();
                 let metadata = client.fetch_metadata(Some(&name), ANSWER).map_err(|error| {
-                    StreamError::from_call(client.context().brokers(), format!("describe topic {name}"), &error)
+                    StreamError::from_call(
+                        client.context().brokers(),
+                        format!("describe topic {name}"),
+                        &error,
+                    )
                 })?;
-                let partitions = metadata.topics().first().map(|topic| topic.partitions()).unwrap_or_default();
+                let partitions =
+                    metadata.topics().first().map(|topic| topic.partitions()).unwrap_or_default();
                 let led = partitions.iter().filter(|partition| partition.leader() >= 0).count();
-                Ok((i32::try_from(partitions.len()).unwrap_or(i32::MAX), i32::try_from(led).unwrap_or(i32::MAX)))
+                Ok((
+                    i32::try_from(partitions.len()).unwrap_or(i32::MAX),
+                    i32::try_from(led).unwrap_or(i32::MAX),
+                ))
             })
             .await?;
             if created == Created::AlreadyThere && found > 0 && found != self.partitions {

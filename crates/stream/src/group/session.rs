@@ -1,0 +1,504 @@
+//! The polling thread: one session is one membership, from joining the group to leaving it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode as Code;
+use rdkafka::{Message as _, Offset, TopicPartitionList};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::context::{GroupContext, Rebalance};
+use super::handle::GroupHandle;
+use super::slot::{Slot, Turn};
+use super::{ConsumerOptions, GroupStatus, PartitionState, Processor, TakeOver, WorkerEnd};
+use crate::StreamError;
+use crate::client::base_consumer;
+use crate::reader::Watermarks;
+
+/// The thread wakes up at least so often.
+const NAP: Duration = Duration::from_millis(50);
+/// The longest pause between two memberships.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// A membership that lasted so long makes the next pause short again.
+const SETTLED: Duration = Duration::from_secs(30);
+/// How long a log that ends before the start offset may take to catch up, after a change of leaders.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// A take-over is part of a rebalance, for which the group waits so long.
+const MAX_POLL_INTERVAL_MS: &str = "600000";
+
+/// Joins the group, again and again, until `shutdown`.
+pub(super) fn run<P: Processor>(
+    options: &ConsumerOptions,
+    processor: &Arc<P>,
+    runtime: &Handle,
+    status: &watch::Sender<GroupStatus>,
+    shutdown: &CancellationToken,
+) -> Result<(), StreamError> {
+    let mut pause = Duration::from_millis(250);
+    loop {
+        let began = Instant::now();
+        let session = Session::join(options, processor, runtime, status, shutdown)?;
+        let end = session.work();
+        status.send_modify(|status| {
+            *status = GroupStatus { trouble: status.trouble.take(), ..GroupStatus::default() };
+        });
+        match end {
+            End::Shutdown => return Ok(()),
+            End::Failed(error) => return Err(error),
+            End::Rejoin(reason) => {
+                pause = if began.elapsed() > SETTLED { Duration::from_millis(250) } else { pause * 2 };
+                pause = pause.min(LONGEST_PAUSE);
+                tracing::warn!(reason, "left the group; joining anew in {} ms", pause.as_millis());
+                status.send_modify(|status| status.trouble = Some(format!("joining anew: {reason}")));
+                let until = Instant::now() + pause;
+                while Instant::now() < until && !shutdown.is_cancelled() {
+                    std::thread::sleep(NAP);
+                }
+            }
+        }
+    }
+}
+
+/// Why a session ended.
+enum End {
+    Shutdown,
+    Rejoin(String),
+    Failed(StreamError),
+}
+
+/// What tasks report to the polling thread.
+enum Event<W> {
+    TakenOver(i32, Result<TakeOver<W>, WorkerEnd>),
+    Ended(i32, WorkerEnd),
+    Panicked(i32, String),
+}
+
+struct Session<'s, P: Processor> {
+    options: &'s ConsumerOptions,
+    processor: &'s Arc<P>,
+    runtime: &'s Handle,
+    status: &'s watch::Sender<GroupStatus>,
+    shutdown: &'s CancellationToken,
+    consumer: Arc<BaseConsumer<GroupContext>>,
+    topic: Arc<str>,
+    assignment: Assignment<P::Worker>,
+    reports: mpsc::Sender<Event<P::Worker>>,
+    events: mpsc::Receiver<Event<P::Worker>>,
+    /// Set when the session is to end, with the time when it ends at the latest.
+    ending: Option<(End, Instant)>,
+    lag_due: Instant,
+}
+
+/// The partitions that the group gave us, until we give them up.
+struct Assignment<W> {
+    phase: Phase,
+    stop: CancellationToken,
+    given_up: Arc<AtomicBool>,
+    /// Tasks that have not reported their end yet.
+    tasks: usize,
+    /// Taken over, and waiting for the others.
+    ready: Vec<(i32, TakeOver<W>)>,
+    slots: BTreeMap<i32, Slot>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// No partitions.
+    None,
+    TakingOver,
+    Running,
+    /// To be given up when all tasks have ended, or at this time.
+    Revoking(Instant),
+}
+
+impl<W> Assignment<W> {
+    fn new() -> Self {
+        Self {
+            phase: Phase::None,
+            stop: CancellationToken::new(),
+            given_up: Arc::default(),
+            tasks: 0,
+            ready: Vec::new(),
+            slots: BTreeMap::new(),
+        }
+    }
+}
+
+impl<'s, P: Processor> Session<'s, P> {
+    fn join(
+        options: &'s ConsumerOptions,
+        processor: &'s Arc<P>,
+        runtime: &'s Handle,
+        status: &'s watch::Sender<GroupStatus>,
+        shutdown: &'s CancellationToken,
+    ) -> Result<Self, StreamError> {
+        let setup = |error: KafkaError| StreamError::Setup(error.to_string());
+        let session_ms = options.session_timeout.as_millis();
+        let context = GroupContext::new(&options.brokers, &options.topic);
+        let mut consumer: BaseConsumer<GroupContext> = base_consumer(&options.brokers, &options.group)
+            .set("partition.assignment.strategy", "range")
+            .set("session.timeout.ms", session_ms.to_string())
+            .set("heartbeat.interval.ms", (session_ms / 4).clamp(1, 3_000).to_string())
+            .set("max.poll.interval.ms", MAX_POLL_INTERVAL_MS)
+            .set("statistics.interval.ms", "5000")
+            .create_with_context(context)
+            .map_err(setup)?;
+        let poller = std::thread::current();
+        consumer.set_nonempty_callback(move || poller.unpark());
+        consumer.subscribe(&[&options.topic]).map_err(setup)?;
+        let (reports, events) = mpsc::channel();
+        Ok(Self {
+            options,
+            processor,
+            runtime,
+            status,
+            shutdown,
+            consumer: Arc::new(consumer),
+            topic: options.topic.as_str().into(),
+            assignment: Assignment::new(),
+            reports,
+            events,
+            ending: None,
+            lag_due: Instant::now(),
+        })
+    }
+
+    fn work(mut self) -> End {
+        loop {
+            self.serve_client();
+            self.take_rebalances();
+            while let Ok(event) = self.events.try_recv() {
+                self.handle(event);
+            }
+            if self.shutdown.is_cancelled() && self.ending.is_none() {
+                self.end(End::Shutdown);
+            }
+            let wake = self.pump();
+            self.give_up_if_due();
+            if let Some((_, at_latest)) = &self.ending
+                && (self.assignment.tasks == 0 || Instant::now() >= *at_latest)
+            {
+                return self.close();
+            }
+            if let Some(wake) = wake {
+                std::thread::park_timeout(wake.saturating_duration_since(Instant::now()).min(NAP));
+            }
+        }
+    }
+
+    /// Serves the client library's own events; partitions' records do not come this way.
+    fn serve_client(&mut self) {
+        for _ in 0..100 {
+            let error = match self.consumer.poll(Duration::ZERO) {
+                None => break,
+                Some(Ok(message)) => {
+                    // Cannot be: every partition's queue was split off before it was assigned.
+                    let reason = format!("partition {} has records outside its queue", message.partition());
+                    drop(message);
+                    return self.end(End::Rejoin(reason));
+                }
+                Some(Err(error)) => error,
+            };
+            match (&error, error.rdkafka_error_code()) {
+                (KafkaError::MessageConsumptionFatal(code), _) => {
+                    return self.end(End::Rejoin(format!("the client failed: {code}")));
+                }
+                (_, Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition)) => {
+                    self.trouble(StreamError::NoTopic { topic: self.options.topic.clone() }.to_string());
+                }
+                (_, Some(Code::AllBrokersDown)) => {
+                    self.trouble(format!("no broker answers at {}", self.options.brokers));
+                }
+                _ => tracing::debug!(%error, "while polling"),
+            }
+        }
+    }
+
+    /// Shows what keeps us from working; logged once by whoever found it, or here.
+    fn trouble(&self, text: String) {
+        let changed = self.status.send_if_modified(|status| {
+            let changed = status.trouble.as_ref() != Some(&text);
+            status.trouble = Some(text.clone());
+            changed
+        });
+        if changed && !self.consumer.context().log.is_down() {
+            tracing::warn!("{text}");
+        }
+    }
+
+    fn take_rebalances(&mut self) {
+        let context = Arc::clone(self.consumer.context());
+        for rebalance in context.take_rebalances() {
+            context.log.answered();
+            match rebalance {
+                Rebalance::Assigned(partitions) => self.take_over(partitions),
+                Rebalance::Revoked => self.revoke(),
+            }
+        }
+    }
+
+    /// Assigned, first half: asks the processor for all start offsets at once.
+    fn take_over(&mut self, partitions: Vec<i32>) {
+        if self.assignment.phase != Phase::None {
+            return self.end(End::Rejoin("assigned before the last assignment was given up".into()));
+        }
+        tracing::info!(?partitions, "assigned; taking over");
+        self.assignment = Assignment::new();
+        self.assignment.phase = Phase::TakingOver;
+        self.status.send_modify(|status| {
+            status.joined = true;
+            status.trouble = None;
+            status.partitions = partitions.iter().map(|id| (*id, PartitionState::TakingOver)).collect();
+        });
+        for partition in partitions {
+            let given_up = Arc::clone(&self.assignment.given_up);
+            let group = GroupHandle::new(&self.consumer, Arc::clone(&self.topic), given_up);
+            let stop = self.assignment.stop.child_token();
+            let processor = Arc::clone(self.processor);
+            let outcome = async move { checked_take_over(&*processor, partition, group, stop).await };
+            self.spawn(partition, outcome, Event::TakenOver);
+        }
+        self.start_if_taken_over();
+    }
+
+    /// Assigned, second half: with all start offsets known, assigns and starts the workers.
+    fn start_if_taken_over(&mut self) {
+        if self.assignment.phase != Phase::TakingOver || self.assignment.tasks > 0 || self.ending.is_some() {
+            return;
+        }
+        let mut offsets = TopicPartitionList::new();
+        let mut starts = Vec::new();
+        for (partition, taken) in std::mem::take(&mut self.assignment.ready) {
+            // Split off first: records then come through this queue from the first one on.
+            let queue = self.consumer.split_partition_queue(&self.topic, partition);
+            let added = offsets.add_partition_offset(&self.topic, partition, Offset::Offset(taken.start));
+            let (Some(queue), Ok(())) = (queue, added) else {
+                return self
+                    .end(End::Rejoin(format!("partition {partition} cannot start at {}", taken.start)));
+            };
+            let stop = self.assignment.stop.child_token();
+            let (slot, batches) =
+                Slot::new(queue, partition, taken.start, Arc::clone(&self.topic), stop.clone());
+            self.assignment.slots.insert(partition, slot);
+            starts.push((partition, taken, batches, stop));
+        }
+        if let Err(error) = self.consumer.assign(&offsets) {
+            return self.end(End::Rejoin(format!("the assignment failed: {error}")));
+        }
+        self.assignment.phase = Phase::Running;
+        for (partition, taken, batches, stop) in starts {
+            tracing::info!(partition, offset = taken.start, "taken over");
+            self.set_state(partition, PartitionState::Running);
+            let processor = Arc::clone(self.processor);
+            let work = async move { processor.run(taken.worker, batches, stop).await };
+            self.spawn(partition, work, Event::Ended);
+        }
+    }
+
+    /// Spawns a task whose outcome, or panic, comes back as an event.
+    fn spawn<T: Send + 'static>(
+        &mut self,
+        partition: i32,
+        task: impl Future<Output = T> + Send + 'static,
+        report: fn(i32, T) -> Event<P::Worker>,
+    ) {
+        self.assignment.tasks += 1;
+        let (events, poller) = (self.reports.clone(), std::thread::current());
+        let running = self.runtime.spawn(task);
+        self.runtime.spawn(async move {
+            let event = match running.await {
+                Ok(outcome) => report(partition, outcome),
+                Err(error) => Event::Panicked(partition, error.to_string()),
+            };
+            // Nobody listens any more only if this task was left behind.
+            _ = events.send(event);
+            poller.unpark();
+        });
+    }
+
+    fn handle(&mut self, event: Event<P::Worker>) {
+        self.assignment.tasks = self.assignment.tasks.saturating_sub(1);
+        let stopping = self.assignment.stop.is_cancelled() || self.ending.is_some();
+        match event {
+            Event::TakenOver(partition, Ok(taken)) => self.assignment.ready.push((partition, taken)),
+            Event::TakenOver(_, Err(WorkerEnd::Stopped)) if !stopping => {
+                self.end(End::Rejoin("a take-over was given up".into()));
+            }
+            Event::Ended(partition, WorkerEnd::Stopped) if !stopping => {
+                // A worker that was halted ends this way too, after its slot is gone.
+                if self.assignment.slots.contains_key(&partition) {
+                    self.end(End::Rejoin(format!("the worker of partition {partition} ended by itself")));
+                }
+            }
+            Event::TakenOver(_, Err(WorkerEnd::Stopped)) | Event::Ended(_, WorkerEnd::Stopped) => {}
+            Event::TakenOver(partition, Err(WorkerEnd::Rejoin(reason)))
+            | Event::Ended(partition, WorkerEnd::Rejoin(reason)) => {
+                self.end(End::Rejoin(format!("partition {partition}: {reason}")));
+            }
+            Event::TakenOver(partition, Err(WorkerEnd::Halt(reason)))
+            | Event::Ended(partition, WorkerEnd::Halt(reason)) => self.halt(partition, reason),
+            Event::Panicked(partition, reason) => {
+                self.end(End::Failed(StreamError::Panicked { partition, reason }))
+            }
+        }
+        self.start_if_taken_over();
+    }
+
+    /// The partition stays ours and is not read any further.
+    fn halt(&mut self, partition: i32, reason: String) {
+        tracing::error!(partition, reason, "halted; the other partitions go on");
+        metrics::gauge!("stream_partition_halted", "partition" => partition.to_string()).set(1);
+        self.set_state(partition, PartitionState::Halted(reason));
+        if let Some(slot) = self.assignment.slots.remove(&partition) {
+            slot.stop.cancel();
+            let mut halted = TopicPartitionList::new();
+            halted.add_partition(&self.topic, partition);
+            if let Err(error) = self.consumer.pause(&halted) {
+                tracing::debug!(partition, %error, "could not be paused");
+            }
+        }
+    }
+
+    /// Gives every partition a turn. Returns when to wake up, or none if there is more to do at once.
+    fn pump(&mut self) -> Option<Instant> {
+        let mut wake = Some(Instant::now() + NAP);
+        if self.assignment.phase != Phase::Running {
+            return wake;
+        }
+        let mut broken = Vec::new();
+        for (partition, slot) in &mut self.assignment.slots {
+            match slot.turn(self.options) {
+                Turn::Busy => wake = None,
+                Turn::Idle(None) => {}
+                Turn::Idle(Some(due)) => wake = wake.map(|wake| wake.min(due)),
+                Turn::Broken(error) => broken.push((*partition, error.to_string())),
+                Turn::OffsetMissing(offset) => broken.push((
+                    *partition,
+                    format!(
+                        "the log no longer holds offset {offset} of this partition, where its cursor is; \
+                     restore it from the archive"
+                    ),
+                )),
+            }
+        }
+        for (partition, reason) in broken {
+            self.halt(partition, reason);
+        }
+        if Instant::now() >= self.lag_due {
+            self.report_lag();
+            // An outage shows until the brokers are seen to answer again.
+            if !self.consumer.context().log.is_down() {
+                self.status.send_if_modified(|status| status.trouble.take().is_some());
+            }
+        }
+        wake
+    }
+
+    fn report_lag(&mut self) {
+        self.lag_due = Instant::now() + Duration::from_secs(5);
+        let context = self.consumer.context();
+        for (partition, slot) in &self.assignment.slots {
+            if let Some(high) = context.high(*partition) {
+                let lag = u32::try_from((high - slot.next()).max(0)).unwrap_or(u32::MAX);
+                metrics::gauge!("stream_lag_records", "partition" => partition.to_string()).set(lag);
+            }
+        }
+    }
+
+    /// Revoked, first half: asks all tasks to end. No more batches are handed out.
+    fn revoke(&mut self) {
+        tracing::info!("partitions revoked; workers end");
+        self.assignment.stop.cancel();
+        self.assignment.slots.clear();
+        self.assignment.ready.clear();
+        self.assignment.phase = Phase::Revoking(Instant::now() + self.options.revoke_grace);
+    }
+
+    /// Revoked, second half: with all tasks ended, gives the partitions up.
+    fn give_up_if_due(&mut self) {
+        let Phase::Revoking(at_latest) = self.assignment.phase else { return };
+        if self.assignment.tasks > 0 {
+            if Instant::now() >= at_latest && self.ending.is_none() {
+                let left = self.assignment.tasks;
+                self.end(End::Rejoin(format!("{left} workers of revoked partitions did not end in time")));
+            }
+            return;
+        }
+        self.assignment.given_up.store(true, Ordering::Release);
+        self.assignment.phase = Phase::None;
+        self.status.send_modify(|status| {
+            status.joined = false;
+            status.partitions.clear();
+        });
+        if let Err(error) = self.consumer.unassign() {
+            self.end(End::Rejoin(format!("partitions could not be given up: {error}")));
+        }
+    }
+
+    /// Begins the end of the session; the first reason counts, except that a failure outranks it.
+    fn end(&mut self, end: End) {
+        if self.ending.is_none() || matches!(end, End::Failed(_)) {
+            let at_latest = Instant::now() + self.options.revoke_grace;
+            self.ending = Some((end, at_latest));
+        }
+        self.assignment.stop.cancel();
+        self.assignment.slots.clear();
+        self.assignment.ready.clear();
+    }
+
+    /// Leaves the group. The client must be dropped here and not by a call that still uses it.
+    fn close(self) -> End {
+        self.assignment.given_up.store(true, Ordering::Release);
+        self.consumer.context().close();
+        let end = self.ending.map_or(End::Shutdown, |(end, _)| end);
+        drop(self.assignment);
+        let until = Instant::now() + PATIENCE;
+        while Arc::strong_count(&self.consumer) > 1 && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // A rebalance that nobody answered yet would keep the client from closing.
+        _ = self.consumer.unassign();
+        drop(self.consumer);
+        end
+    }
+
+    fn set_state(&self, partition: i32, state: PartitionState) {
+        self.status.send_modify(|status| _ = status.partitions.insert(partition, state));
+    }
+}
+
+/// A take-over whose start offset is in the log.
+async fn checked_take_over<P: Processor>(
+    processor: &P,
+    partition: i32,
+    group: GroupHandle,
+    stop: CancellationToken,
+) -> Result<TakeOver<P::Worker>, WorkerEnd> {
+    let taken = processor.take_over(partition, group.clone(), stop.clone()).await?;
+    let offset = taken.start;
+    let began = Instant::now();
+    loop {
+        match group.watermarks(partition).await {
+            Ok(Watermarks { low, high }) if (low..=high).contains(&offset) => return Ok(taken),
+            Ok(Watermarks { low, high }) if offset < low || began.elapsed() > PATIENCE => {
+                let missing = StreamError::OffsetMissing { partition, offset, low, high };
+                return Err(WorkerEnd::Halt(missing.to_string()));
+            }
+            Ok(_) => {}
+            Err(error) if error.is_transient() => {
+                tracing::debug!(partition, %error, "watermarks are asked for again");
+            }
+            Err(error) => return Err(WorkerEnd::Rejoin(error.to_string())),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Err(WorkerEnd::Stopped),
+            () = tokio::time::sleep(Duration::from_millis(250)) => {}
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The consumer group against a real broker.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::common::{Folder, Member, brokers, fill, options, publisher, topic, until};
+use fluxori_stream::{
+    Batches, Committed, ConsumerOptions, GroupHandle, GroupStatus, PartitionState, Processor, TakeOver,
+    WorkerEnd,
+};
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+fn running(status: &GroupStatus, count: usize) -> bool {
+    status.partitions.len() == count
+        && status.partitions.values().all(|state| *state == PartitionState::Running)
+}
+
+/// Deletes the records of a partition before an offset.
+async fn truncate(topic: &str, partition: i32, before: i64) {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", brokers()).create().unwrap();
+    let mut offsets = TopicPartitionList::new();
+    offsets.add_partition_offset(topic, partition, Offset::Offset(before)).unwrap();
+    admin.delete_records(&offsets, &AdminOptions::new()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn batches_arrive_contiguous_and_in_order_under_back_pressure() {
+    let topic = topic("back-pressure", 2).await;
+    fill(&publisher(&topic), 2, 0, 60_000).await;
+    let folder = Folder { pause: Duration::from_millis(5), ..Folder::default() };
+    let member = Member::start(options(&topic, &brokers()), folder.clone());
+    until("all is folded", || {
+        folder.store.lock().unwrap().cursors.values().filter(|c| c.1 == 60_000).count() == 2
+    })
+    .await;
+    member.stop().await.unwrap();
+    let store = folder.store.lock().unwrap();
+    assert_eq!((store.refused.len(), store.take_overs), (0, 2));
+    // With a slow worker batches fill up rather than trickle.
+    assert!(store.batches < 400, "{} batches", store.batches);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebalance_hands_over_without_gap_or_overlap() {
+    let topic = topic("rebalance", 4).await;
+    let publisher = publisher(&topic);
+    let folder = Folder { pause: Duration::from_millis(2), ..Folder::default() };
+    let mut first = Member::start(options(&topic, &brokers()), folder.clone());
+    first.until("the first owns all", |status| running(status, 4)).await;
+    let writing = tokio::spawn(async move {
+        for round in 0..30 {
+            fill(&publisher, 4, round * 200, 200).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let mut second = Member::start(options(&topic, &brokers()), folder.clone());
+    second.until("the second owns half", |status| running(status, 2)).await;
+    first.until("the first owns half", |status| running(status, 2)).await;
+    assert_eq!(first.status.borrow().not_ready(), None);
+    let handles = folder.store.lock().unwrap().handles.clone();
+    first.stop().await.unwrap();
+    second.until("the second owns all", |status| running(status, 4)).await;
+    writing.await.unwrap();
+    until("all is folded", || folder.store.lock().unwrap().cursors.values().all(|cursor| cursor.1 == 6_000))
+        .await;
+    second.stop().await.unwrap();
+    assert_eq!(folder.store.lock().unwrap().refused, Vec::<String>::new());
+    assert_eq!(folder.store.lock().unwrap().take_overs, 4 + 4 + 4);
+    // Handles of assignments that were given up are cut off.
+    for handle in handles {
+        assert!(handle.commit(0, 1, "").await.unwrap_err().is_fenced());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_truncated_before_the_cursor_halts_its_partition_only() {
+    let topic = topic("truncated", 2).await;
+    fill(&publisher(&topic), 2, 0, 100).await;
+    truncate(&topic, 1, 50).await;
+    let folder = Folder::default();
+    let mut member = Member::start(options(&topic, &brokers()), folder.clone());
+    let halted = |status: &GroupStatus| matches!(status.partitions.get(&1), Some(PartitionState::Halted(_)));
+    let status = member.until("partition 1 halts", halted).await;
+    let reason = status.not_ready().unwrap();
+    assert!(
+        reason.contains("partition 1 has no record at offset 0: the broker holds 50 up to 100"),
+        "{reason}"
+    );
+    until("partition 0 goes on", || folder.store.lock().unwrap().cursors[&0].1 == 100).await;
+    assert_eq!(folder.store.lock().unwrap().cursors[&1].1, 0);
+    member.stop().await.unwrap();
+}
+
+/// Takes a batch only when the test lets it.
+#[derive(Clone)]
+struct Gated {
+    gate: Arc<Semaphore>,
+    ends: Arc<Mutex<Vec<(i32, i64)>>>,
+}
+
+impl Processor for Gated {
+    type Worker = i32;
+
+    async fn take_over(
+        &self,
+        partition: i32,
+        _: GroupHandle,
+        _: CancellationToken,
+    ) -> Result<TakeOver<i32>, WorkerEnd> {
+        Ok(TakeOver { start: 0, worker: partition })
+    }
+
+    async fn run(&self, partition: i32, mut batches: Batches, _: CancellationToken) -> WorkerEnd {
+        loop {
+            if partition == 0 {
+                self.gate.acquire().await.unwrap().forget();
+            }
+            let Some(batch) = batches.next().await else { return WorkerEnd::Stopped };
+            self.ends.lock().unwrap().push((partition, batch.end()));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_truncated_under_the_reader_halts_its_partition_only() {
+    let topic = topic("truncated-later", 2).await;
+    let publisher = publisher(&topic);
+    // Far more than is read ahead, and hard to compress.
+    let mut seed = 1_u64;
+    for _ in 0..40 {
+        let value: Vec<u8> = std::iter::repeat_with(|| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            seed.to_be_bytes()[0]
+        })
+        .take(1_000_000)
+        .collect();
+        publisher.publish(0, b"org", &value).await.unwrap();
+    }
+    let gated = Gated { gate: Arc::new(Semaphore::new(0)), ends: Arc::default() };
+    let options = ConsumerOptions { batch_max_records: 1, ..options(&topic, &brokers()) };
+    let mut member = Member::start(options, gated.clone());
+    member.until("both run", |status| running(status, 2)).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    truncate(&topic, 0, 39).await;
+    gated.gate.add_permits(100);
+    let halted = |status: &GroupStatus| matches!(status.partitions.get(&0), Some(PartitionState::Halted(_)));
+    let status = member.until("partition 0 halts", halted).await;
+    let reason = status.not_ready().unwrap();
+    assert!(reason.contains("no longer holds offset"), "{reason}");
+    let last = gated.ends.lock().unwrap().last().copied().unwrap();
+    assert!(last.1 < 39, "nothing is skipped: {last:?}");
+    publisher.publish(1, b"org", b"0").await.unwrap();
+    until("partition 1 goes on", || gated.ends.lock().unwrap().contains(&(1, 1))).await;
+    member.stop().await.unwrap();
+}
+
+/// Commits to the group, as the analytics consumer does, and remembers what it found there.
+#[derive(Clone, Default)]
+struct Committing {
+    found: Arc<Mutex<Vec<Option<Committed>>>>,
+}
+
+impl Processor for Committing {
+    type Worker = GroupHandle;
+
+    async fn take_over(
+        &self,
+        partition: i32,
+        group: GroupHandle,
+        _: CancellationToken,
+    ) -> Result<TakeOver<GroupHandle>, WorkerEnd> {
+        let found = group.committed(partition).await.map_err(|error| WorkerEnd::Rejoin(error.to_string()))?;
+        let start = found.as_ref().map_or(0, |found| found.offset);
+        self.found.lock().unwrap().push(found);
+        Ok(TakeOver { start, worker: group })
+    }
+
+    async fn run(&self, group: GroupHandle, mut batches: Batches, _: CancellationToken) -> WorkerEnd {
+        while let Some(batch) = batches.next().await {
+            let sealed = format!("sealed {}..{}", batch.start(), batch.end());
+            if let Err(error) = group.commit(batch.partition(), batch.end(), &sealed).await {
+                return WorkerEnd::Rejoin(error.to_string());
+            }
+        }
+        WorkerEnd::Stopped
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_offset_and_its_text_are_found_by_the_next_owner() {
+    let topic = topic("committed", 1).await;
+    let publisher = publisher(&topic);
+    let committing = Committing::default();
+    for round in 0..2 {
+        let mut member = Member::start(options(&topic, &brokers()), committing.clone());
+        member.until("it runs", |status| running(status, 1)).await;
+        fill(&publisher, 1, round * 10, 10).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        member.stop().await.unwrap();
+    }
+    let found = committing.found.lock().unwrap().clone();
+    assert_eq!(found[0], None);
+    let second = found[1].clone().unwrap();
+    assert_eq!(second.offset, 10);
+    assert!(second.metadata.ends_with("..10"), "{second:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_panics_ends_the_member_with_an_error() {
+    #[derive(Clone)]
+    struct Panics;
+    impl Processor for Panics {
+        type Worker = ();
+        async fn take_over(
+            &self,
+            _: i32,
+            _: GroupHandle,
+            _: CancellationToken,
+        ) -> Result<TakeOver<()>, WorkerEnd> {
+            Ok(TakeOver { start: 0, worker: () })
+        }
+        async fn run(&self, (): (), _: Batches, _: CancellationToken) -> WorkerEnd {
+            panic!("on purpose")
+        }
+    }
+    let topic = topic("panics", 2).await;
+    let group = fluxori_stream::ConsumerGroup::new(options(&topic, &brokers()));
+    let ended =
+        tokio::time::timeout(Duration::from_secs(20), group.run(Panics, CancellationToken::new())).await;
+    let text = ended.unwrap().unwrap_err().to_string();
+    assert!(text.contains("panicked"), "{text}");
+}
