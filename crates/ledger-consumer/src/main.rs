@@ -1,1 +1,63 @@
-fn main() {}
+//! Applies the log to the ledger in Postgres, exactly once.
+
+mod batch;
+mod processor;
+
+use std::process::ExitCode;
+
+use fluxori_ledger::{Ledger, LedgerError};
+use fluxori_runtime::retry::Failure;
+use fluxori_runtime::{Context, retry};
+use fluxori_stream::{ConsumerGroup, ConsumerOptions, GroupStatus};
+use tokio::sync::watch;
+
+use crate::processor::LedgerProcessor;
+
+fn main() -> ExitCode {
+    fluxori_runtime::run("ledger-consumer", |context| async move { serve(context).await })
+}
+
+async fn serve(context: Context) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let config = &context.config;
+    let (kafka, postgres, genesis) =
+        (config.require_kafka()?, config.require_postgres()?, config.require_genesis()?);
+    context.serve("ledger.listen", config.ledger.listen, axum::Router::new()).await?;
+    let stop = context.lifecycle.soft();
+    let database = context.health.check("postgres");
+    let connected = retry("connect to Postgres and bring the ledger's schema up to date", &stop, || async {
+        let ledger = Ledger::connect(postgres.url.expose(), postgres.max_connections).await?;
+        ledger.migrate().await.map_err(|error| match error {
+            LedgerError::Migrate(_) => Failure::Permanent(error),
+            other => Failure::Transient(other),
+        })?;
+        Ok::<_, Failure<LedgerError>>(ledger)
+    })
+    .await;
+    let ledger = match connected {
+        Ok(ledger) => ledger,
+        Err(_) if stop.is_cancelled() => return Ok(()),
+        Err(error) => return Err(error.to_string().into()),
+    };
+    database.ready();
+    let mut options = ConsumerOptions::new(&kafka.brokers, &kafka.topic, &config.ledger.group);
+    options.session_timeout = kafka.session_timeout();
+    options.batch_max_records = config.ledger.batch_max_records;
+    options.batch_linger = config.ledger.batch_linger();
+    let group = ConsumerGroup::new(options);
+    tokio::spawn(report(group.status(), context.health.check("group")));
+    let owner = format!("{}-{}", context.name, std::process::id());
+    Ok(group.run(LedgerProcessor::new(ledger, owner, genesis), stop).await?)
+}
+
+/// Shows in `/readyz` whether the member works on its partitions.
+async fn report(mut status: watch::Receiver<GroupStatus>, check: fluxori_runtime::health::Check) {
+    loop {
+        match status.borrow_and_update().not_ready() {
+            None => check.ready(),
+            Some(reason) => check.not_ready(reason),
+        }
+        if status.changed().await.is_err() {
+            return;
+        }
+    }
+}

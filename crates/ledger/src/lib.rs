@@ -1,1 +1,58 @@
-//! tbd
+//! Postgres shell of the ledger: take a partition over, load what the fold needs, commit a batch, read.
+//!
+//! The phases of a batch are load -> fold -> write. Loading and folding change nothing; all writes of a batch, the
+//! cursor and the check of the epoch are one transaction ([`Ledger::commit`]).
+
+mod commit;
+mod error;
+mod load;
+mod read;
+mod rows;
+mod take_over;
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+
+pub use commit::{BatchWrite, CommandRow, Cursor, GlobalRecord, PostingRow, QuarantineRow};
+pub use error::LedgerError;
+pub use load::{Loaded, Needed, WaitingRecord};
+pub use read::*;
+pub use take_over::TakenOver;
+
+/// The `org_id` of global commands in tables.
+pub const GLOBAL_ORG: &str = fluxori_core::id::GLOBAL_KEY;
+
+/// A pool of connections to the ledger's database.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    pool: PgPool,
+}
+
+impl Ledger {
+    /// Connects; waits at most five seconds for a connection.
+    ///
+    /// # Errors
+    /// The address is wrong, or no server answers there.
+    pub async fn connect(url: &str, max_connections: u32) -> Result<Self, LedgerError> {
+        let pool = PgPoolOptions::new()
+            .max_connections(max_connections)
+            .acquire_timeout(Duration::from_secs(5))
+            .connect(url)
+            .await?;
+        Ok(Self { pool })
+    }
+
+    /// Brings the schema up to date; safe to call from several processes at once.
+    pub async fn migrate(&self) -> Result<(), LedgerError> {
+        sqlx::migrate!("./migrations").run(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<(), LedgerError> {
+        sqlx::query("SELECT 1").execute(&self.pool).await?;
+        Ok(())
+    }
+}

@@ -21,6 +21,7 @@ use crate::schema::PAYLOAD;
 
 /// `schemas/command.v1.avsc`.
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(rename = "SignedCommand")]
 pub(crate) struct SignedCommandRecord {
     pub(crate) issuer_key_id: String,
     #[serde(with = "apache_avro::serde::bytes")]
@@ -30,6 +31,7 @@ pub(crate) struct SignedCommandRecord {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(rename = "CommandPayload")]
 struct PayloadRecord {
     command_id: CommandId,
     issued_at: Timestamp,
@@ -48,6 +50,7 @@ struct PayloadRecord {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(rename = "Genesis")]
 struct GenesisRecord {
     log_id: LogId,
     #[serde(with = "apache_avro::serde::fixed")]
@@ -57,6 +60,7 @@ struct GenesisRecord {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(rename = "IssueKey")]
 struct IssueKeyRecord {
     issuer: String,
     #[serde(with = "apache_avro::serde::fixed")]
@@ -65,6 +69,7 @@ struct IssueKeyRecord {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(rename = "Price")]
 struct PriceRecord {
     provider: Provider,
     model: Model,
@@ -79,6 +84,7 @@ struct PriceRecord {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(rename = "RatesPart")]
 struct RatesPartRecord {
     revision: RevisionId,
     index: i32,
@@ -86,6 +92,7 @@ struct RatesPartRecord {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(rename = "RatesSeal")]
 struct RatesSealRecord {
     revision: RevisionId,
     parts: i32,
@@ -94,12 +101,14 @@ struct RatesSealRecord {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(rename = "Policy")]
 struct PolicyRecord {
     overdraft: OverdraftPolicy,
     grace_us: i64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(rename = "Grant")]
 struct GrantRecord {
     user_id: Option<UserId>,
     kind: AllocationKind,
@@ -114,6 +123,7 @@ struct GrantRecord {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(rename = "Adjust")]
 struct AdjustRecord {
     allocation_id: AllocationId,
     amount: Credits,

@@ -90,5 +90,8 @@ fn unreadable(error: &apache_avro::Error) -> Body {
         Details::DeserializeValue(_) => QuarantineReason::Invalid,
         _ => QuarantineReason::Malformed,
     };
-    Body::Unreadable(reason, error.to_string())
+    // The library quotes the whole schema in front of what is wrong.
+    let text = error.to_string();
+    let detail = text.rsplit("}): ").next().unwrap_or(&text).chars().take(300).collect();
+    Body::Unreadable(reason, detail)
 }

@@ -154,20 +154,19 @@ impl PartitionFold {
         self.schedule.iter().take_while(move |(at, _)| *at <= now).map(|(_, org)| org)
     }
 
-    /// The states that changed since the last call, in the order of their ids.
-    pub fn take_touched(&mut self) -> Vec<&mut OrgState> {
-        let touched = std::mem::take(&mut self.touched);
-        let mut states: Vec<_> =
-            self.orgs.values_mut().filter(|state| touched.contains(&state.org)).collect();
-        states.sort_by(|a, b| a.org.cmp(&b.org));
-        states
+    /// Shows the states that changed since the last call, in the order of their ids.
+    pub fn drain_touched(&mut self, mut see: impl FnMut(&mut OrgState)) {
+        for org in std::mem::take(&mut self.touched) {
+            if let Some(state) = self.orgs.get_mut(&org) {
+                see(state);
+            }
+        }
     }
 
-    /// Forgets the states of orgs for which `keep` says no; they must be loaded again before they are needed. Only
-    /// states without changes to be taken may be forgotten.
-    pub fn forget_orgs(&mut self, mut keep: impl FnMut(&OrgId) -> bool) {
+    /// Forgets all states but those with changes that are still to be taken; what is needed must be loaded again.
+    pub fn forget_orgs(&mut self) {
         let touched = &self.touched;
-        self.orgs.retain(|org, _| touched.contains(org) || keep(org));
+        self.orgs.retain(|org, _| touched.contains(org));
     }
 
     /// Applies one record: what is due by its append time is booked first.

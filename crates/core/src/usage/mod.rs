@@ -46,7 +46,7 @@ pub enum Certainty {
 
 /// How the operation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename = "Outcome", rename_all = "snake_case")]
 pub enum CallOutcome {
     /// With a result.
     #[default]
@@ -96,7 +96,7 @@ fn unknown_producer() -> ProducerId {
 /// The fields of a usage event, not yet validated. In JSON, what may be left out has a default; token counts follow
 /// OpenTelemetry's GenAI conventions: `input_tokens` and `output_tokens` are totals, the others subsets of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(rename = "UsageEvent", deny_unknown_fields)]
 pub struct UsageFields {
     /// Identity of the event; the same id is the same event.
     pub event_id: EventId,

@@ -1,0 +1,439 @@
+//! The fold over whole logs in memory: what it must always keep, and each rule with its figures.
+
+mod support;
+
+use std::time::Duration;
+
+use fluxori_core::command::{Adjust, AllocationKind, CommandBody, CommandKind, OverdraftPolicy, Policy};
+use fluxori_core::fold::{AllocationStatus, Halt, MissingOrg, Outcome};
+use fluxori_core::id::AllocationId;
+use fluxori_core::posting::{PostingKind, Target};
+use fluxori_core::record::{Body, QuarantineReason, RecordKey};
+use proptest::prelude::*;
+
+use support::{Folded, Log, T0, credits, grant, minutes, org};
+
+fn reason(outcome: &Outcome) -> Option<QuarantineReason> {
+    match outcome {
+        Outcome::Quarantined(quarantined) => Some(quarantined.reason),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_grant_opens_its_org_and_pays_for_usage() {
+    let mut log = Log::new();
+    log.grant("acme", grant("100"));
+    log.usage("acme", 1, 1000, 200);
+    let folded = Folded::of(&log);
+    let state = folded.org("acme");
+    // gpt-5: 1,000 x 1.25 + 200 x 10 USD a million = 0.00325 USD = 3.25 credits
+    assert_eq!(state.balance().unwrap(), credits("96.75"));
+    let kinds: Vec<_> = folded.postings.iter().map(|posting| posting.kind).collect();
+    assert_eq!(kinds, [PostingKind::Grant, PostingKind::Open, PostingKind::Debit]);
+    assert_eq!(state.number, 3);
+}
+
+#[test]
+fn the_same_event_twice_is_one_debit_and_another_content_is_a_conflict() {
+    let mut log = Log::new();
+    log.grant("acme", grant("100"));
+    log.usage("acme", 1, 1000, 200);
+    log.usage("acme", 1, 1000, 200);
+    log.usage("acme", 1, 1000, 201);
+    let folded = Folded::of(&log);
+    assert_eq!(folded.org("acme").balance().unwrap(), credits("96.75"));
+    assert!(matches!(folded.outcomes[folded.outcomes.len() - 2], Outcome::Duplicate(_)));
+    assert_eq!(reason(folded.last()), Some(QuarantineReason::Conflict));
+}
+
+#[test]
+fn usage_before_its_org_is_open_waits_and_is_released_in_order() {
+    let mut log = Log::new();
+    log.usage("acme", 1, 1000, 0);
+    log.usage("acme", 2, 2000, 0);
+    log.usage("acme", 1, 1000, 0);
+    log.grant("acme", grant("1"));
+    let folded = Folded::of(&log);
+    assert_eq!(reason(&folded.outcomes[log.setup]), Some(QuarantineReason::OrgNotOpen));
+    assert!(matches!(folded.outcomes[log.setup + 2], Outcome::Duplicate(_)));
+    let Outcome::Command { released, opened: true, .. } = folded.last() else { panic!("not opened") };
+    assert_eq!(released.len(), 2);
+    let debits: Vec<_> = folded.debits().map(|posting| posting.amount.to_string()).collect();
+    assert_eq!(debits, ["1.25", "2.5"]);
+    assert_eq!(folded.org("acme").overdraft().unwrap(), credits("2.75"));
+}
+
+#[test]
+fn only_a_permitted_signature_creates_credits() {
+    let mut log = Log::new();
+    let body = || CommandBody::Grant(org("acme"), grant("100"));
+    let mut forged = log.signed(body(), 50);
+    forged.signature[0] ^= 1;
+    log.push(RecordKey::Org(org("acme")), Body::Command(Box::new(forged)));
+    let mut stranger = log.signed(body(), 51);
+    stranger.issuer_key_id = "0000000000000000".parse().unwrap();
+    log.push(RecordKey::Org(org("acme")), Body::Command(Box::new(stranger)));
+    let mut altered = log.signed(body(), 52);
+    altered.payload.push(0);
+    log.push(RecordKey::Org(org("acme")), Body::Command(Box::new(altered)));
+    let rooted = log.signed_by_root(body(), 53);
+    log.push(RecordKey::Org(org("acme")), Body::Command(Box::new(rooted)));
+    let folded = Folded::of(&log);
+    let reasons: Vec<_> = folded.outcomes.iter().filter_map(reason).collect();
+    assert_eq!(
+        reasons,
+        [
+            QuarantineReason::BadSignature,
+            QuarantineReason::UnknownKey,
+            QuarantineReason::BadSignature,
+            QuarantineReason::NotPermitted
+        ]
+    );
+    assert!(folded.fold.orgs().next().is_none());
+}
+
+#[test]
+fn the_same_command_twice_is_one_command() {
+    let mut log = Log::new();
+    let signed = log.signed(CommandBody::Grant(org("acme"), grant("100")), 60);
+    for _ in 0..2 {
+        log.push(RecordKey::Org(org("acme")), Body::Command(Box::new(signed.clone())));
+    }
+    let other = log.signed(CommandBody::Grant(org("acme"), grant("200")), 60);
+    log.push(RecordKey::Org(org("acme")), Body::Command(Box::new(other)));
+    let folded = Folded::of(&log);
+    assert_eq!(folded.org("acme").totals.granted, credits("100"));
+    assert_eq!(reason(folded.last()), Some(QuarantineReason::Conflict));
+}
+
+#[test]
+fn credits_burn_in_the_order_of_the_design() {
+    let mut log = Log::new();
+    let soon = Some(T0.after(minutes(600)));
+    let late = Some(T0.after(minutes(1200)));
+    // From last to first.
+    let mut expected = Vec::new();
+    let mut add = |log: &mut Log, change: &dyn Fn(&mut fluxori_core::command::Grant)| {
+        let mut one = grant("1");
+        change(&mut one);
+        expected.push(log.grant("acme", one));
+    };
+    add(&mut log, &|g| g.purchased = true);
+    add(&mut log, &|_| ());
+    add(&mut log, &|g| g.kind = AllocationKind::Subscription);
+    add(&mut log, &|g| g.kind = AllocationKind::Quota);
+    add(&mut log, &move |g| g.expires_at = late);
+    add(&mut log, &move |g| g.expires_at = soon);
+    add(&mut log, &|g| g.priority = -1);
+    add(&mut log, &|g| {
+        g.priority = 9;
+        g.account = fluxori_core::command::Account::User("ann".parse().unwrap());
+    });
+    expected.reverse();
+    log.usage_with("acme", 1, 5600, 100, |event| event.user_id = Some("ann".parse().unwrap()));
+    let folded = Folded::of(&log);
+    let debit = folded.debits().next().unwrap();
+    let burnt: Vec<_> = debit
+        .entries
+        .iter()
+        .filter_map(|entry| match entry.target {
+            Target::Allocation(id) => Some(id),
+            Target::Overdraft | Target::Absorbed => None,
+        })
+        .collect();
+    assert_eq!(debit.amount, credits("8"));
+    assert_eq!(burnt, expected);
+}
+
+#[test]
+fn another_users_and_another_scopes_credits_are_left_alone() {
+    let mut log = Log::new();
+    let mut anns = grant("10");
+    anns.account = fluxori_core::command::Account::User("ann".parse().unwrap());
+    log.grant("acme", anns);
+    let mut scoped = grant("10");
+    scoped.scope.modules = ["pim".parse().unwrap()].into();
+    log.grant("acme", scoped);
+    log.usage_with("acme", 1, 1000, 0, |event| event.user_id = Some("bob".parse().unwrap()));
+    let folded = Folded::of(&log);
+    assert_eq!(folded.org("acme").overdraft().unwrap(), credits("1.25"));
+    assert!(folded.org("acme").allocations().iter().all(|allocation| allocation.consumed.is_zero()));
+}
+
+#[test]
+fn overdraft_is_paid_off_by_the_next_unscoped_allocation_that_opens() {
+    let mut log = Log::new();
+    log.grant("acme", grant("1"));
+    log.usage("acme", 1, 4000, 0);
+    let mut scoped = grant("10");
+    scoped.scope.models = ["gpt-5".parse().unwrap()].into();
+    log.grant("acme", scoped);
+    log.grant("acme", grant("3"));
+    log.grant("acme", grant("3"));
+    let folded = Folded::of(&log);
+    let repays: Vec<_> = folded.postings.iter().filter(|p| p.kind == PostingKind::Repay).collect();
+    assert_eq!(repays.len(), 2);
+    assert_eq!((repays[0].amount, repays[1].amount), (credits("3"), credits("1")));
+    let state = folded.org("acme");
+    assert_eq!(state.overdraft().unwrap(), credits("0"));
+    assert_eq!(state.balance().unwrap(), credits("12"));
+}
+
+#[test]
+fn a_policy_can_absorb_what_nothing_covers() {
+    let mut log = Log::new();
+    log.command(
+        "acme",
+        CommandBody::OpenOrg(org("acme"), Policy { overdraft: OverdraftPolicy::Absorb, ..Policy::default() }),
+    );
+    log.usage("acme", 1, 1000, 0);
+    let state = Folded::of(&log).org("acme").clone();
+    assert_eq!((state.overdraft().unwrap(), state.totals.absorbed), (credits("0"), credits("1.25")));
+}
+
+#[test]
+fn an_idle_orgs_allocation_closes_with_a_tick_and_not_before_its_grace_is_over() {
+    let mut log = Log::new();
+    let mut short = grant("10");
+    short.expires_at = Some(T0.after(minutes(10)));
+    log.grant("acme", short);
+    log.now = T0.after(minutes(14));
+    log.tick();
+    assert_eq!(Folded::of(&log).org("acme").allocations().len(), 1);
+    log.now = T0.after(minutes(15));
+    log.tick();
+    log.tick();
+    let folded = Folded::of(&log);
+    let closes: Vec<_> = folded.postings.iter().filter(|p| p.kind == PostingKind::Close).collect();
+    assert_eq!(closes.len(), 1);
+    assert_eq!((closes[0].amount, closes[0].effective_at), (credits("10"), T0.after(minutes(15))));
+    assert_eq!(folded.org("acme").totals.expired, credits("10"));
+    assert_eq!(folded.org("acme").balance().unwrap(), credits("0"));
+}
+
+#[test]
+fn during_the_grace_usage_burns_what_was_valid_when_it_occurred() {
+    let mut log = Log::new();
+    let boundary = T0.after(minutes(60));
+    let mut first = grant("10");
+    first.expires_at = Some(boundary);
+    let first = log.grant("acme", first);
+    let mut second = grant("10");
+    second.effective_at = boundary;
+    let second = log.grant("acme", second);
+    log.now = boundary.after(minutes(2));
+    log.usage_with("acme", 1, 800, 0, |event| event.occurred_at = boundary.before(minutes(1)));
+    log.usage_with("acme", 2, 1600, 0, |event| event.occurred_at = boundary);
+    let folded = Folded::of(&log);
+    let consumed = |id: AllocationId| {
+        folded.org("acme").allocations().iter().find(|a| a.id == id).map(|a| a.consumed).unwrap()
+    };
+    assert_eq!((consumed(first), consumed(second)), (credits("1"), credits("2")));
+}
+
+#[test]
+fn an_adjustment_takes_no_more_than_is_left() {
+    let mut log = Log::new();
+    let id = log.grant("acme", grant("10"));
+    log.command(
+        "acme",
+        CommandBody::Adjust(org("acme"), Adjust { allocation_id: id, amount: credits("-11") }),
+    );
+    log.command(
+        "acme",
+        CommandBody::Adjust(org("acme"), Adjust { allocation_id: id, amount: credits("-4") }),
+    );
+    let folded = Folded::of(&log);
+    let rejected = &folded.outcomes[folded.outcomes.len() - 2];
+    assert!(
+        matches!(rejected, Outcome::Command { rejection: Some(why), .. } if why.0.contains("has 10 credits left"))
+    );
+    assert_eq!(folded.org("acme").balance().unwrap(), credits("6"));
+}
+
+#[test]
+fn what_lies_under_a_wrong_key_or_in_a_wrong_partition_is_nobodys() {
+    let mut log = Log::new();
+    log.grant("acme", grant("10"));
+    let event = log.event("acme", 1, 1000, 0);
+    log.push(RecordKey::Org(org("other")), Body::Usage(Box::new(event.clone())));
+    log.push(RecordKey::Invalid, Body::Usage(Box::new(event)));
+    let folded = Folded::of(&log);
+    let reasons: Vec<_> = folded.outcomes.iter().filter_map(reason).collect();
+    assert_eq!(reasons, [QuarantineReason::WrongKey; 2]);
+    let elsewhere = Folded::in_partition(&log, 1);
+    assert!(elsewhere.outcomes.iter().any(|o| reason(o) == Some(QuarantineReason::WrongPartition)));
+}
+
+#[test]
+fn a_log_that_is_not_ours_or_has_no_genesis_halts() {
+    let log = Log::new();
+    let pinned = Folded::try_fold(&log, 0, Some(fluxori_core::digest::Digest::of(b"another")));
+    assert!(matches!(pinned, Err(MissingOrg::Halt(Halt::WrongLog { .. }))));
+    let mut headless = Log::new();
+    headless.records.remove(0);
+    assert!(matches!(Folded::try_fold(&headless, 0, None), Err(MissingOrg::Halt(Halt::NoGenesis { .. }))));
+    let mut newer = Log::new();
+    newer.set_rules_version(2);
+    assert!(matches!(
+        Folded::try_fold(&newer, 0, None),
+        Err(MissingOrg::Halt(Halt::UnknownRules { found: 2 }))
+    ));
+}
+
+#[test]
+fn rates_hold_from_their_seal_on_and_a_seal_that_does_not_fit_is_rejected() {
+    let mut log = Log::without_rates();
+    log.grant("acme", grant("10"));
+    log.usage("acme", 1, 1000, 0);
+    log.seal_only("r1");
+    log.rates("r1");
+    log.usage("acme", 2, 1000, 0);
+    let folded = Folded::of(&log);
+    let rejected = folded.outcomes.iter().any(
+        |o| matches!(o, Outcome::Global(global) if global.kind == CommandKind::Rates && global.rejection.is_some()),
+    );
+    assert!(rejected);
+    let debits: Vec<_> = folded.debits().map(|posting| posting.amount.to_string()).collect();
+    assert_eq!(debits, ["0", "1.25"]);
+}
+
+/// One step of a random history.
+#[derive(Debug, Clone)]
+enum Step {
+    Grant { org: u8, amount: u32, start: i8, minutes: Option<u8>, priority: i8, user: bool, scoped: bool },
+    Usage { org: u8, id: u16, tokens: u32, ago: u8, user: bool },
+    Adjust { org: u8, index: u8, amount: i32 },
+    Policy { org: u8, absorb: bool, grace: u8 },
+    Tick,
+    Pass { minutes: u8 },
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        3 => (0_u8..3, 1_u32..20, -20_i8..40, proptest::option::of(1_u8..90), -2_i8..3, any::<bool>(), any::<bool>())
+            .prop_map(|(org, amount, start, minutes, priority, user, scoped)| Step::Grant {
+                org, amount, start, minutes, priority, user, scoped
+            }),
+        8 => (0_u8..3, 0_u16..200, 0_u32..8000, 0_u8..30, any::<bool>())
+            .prop_map(|(org, id, tokens, ago, user)| Step::Usage { org, id, tokens, ago, user }),
+        1 => (0_u8..3, any::<u8>(), -15_i32..15).prop_map(|(org, index, amount)| Step::Adjust { org, index, amount }),
+        1 => (0_u8..3, any::<bool>(), 0_u8..10).prop_map(|(org, absorb, grace)| Step::Policy { org, absorb, grace }),
+        1 => Just(Step::Tick),
+        3 => (1_u8..45).prop_map(|minutes| Step::Pass { minutes }),
+    ];
+    proptest::collection::vec(step, 1..80)
+}
+
+fn history(steps: &[Step]) -> Log {
+    let mut log = Log::new();
+    let mut granted: Vec<AllocationId> = Vec::new();
+    for step in steps {
+        match *step {
+            Step::Grant { org, amount, start, minutes: lasts, priority, user, scoped } => {
+                let mut one = grant(&amount.to_string());
+                let shift = minutes(u64::from(start.unsigned_abs()));
+                one.effective_at = if start < 0 { log.now.before(shift) } else { log.now.after(shift) };
+                one.expires_at = lasts.map(|lasts| one.effective_at.after(minutes(u64::from(lasts))));
+                one.priority = i32::from(priority);
+                if user {
+                    one.account = fluxori_core::command::Account::User("ann".parse().unwrap());
+                }
+                if scoped {
+                    one.scope.modules = ["pim".parse().unwrap()].into();
+                }
+                granted.push(log.grant(&format!("org-{org}"), one));
+            }
+            Step::Usage { org, id, tokens, ago, user } => {
+                let at = log.now.before(minutes(u64::from(ago)));
+                let id = u32::from(org) * 1000 + u32::from(id);
+                log.usage_with(&format!("org-{org}"), id, i64::from(tokens), 0, |event| {
+                    event.occurred_at = at;
+                    event.user_id = user.then(|| "ann".parse().unwrap());
+                });
+            }
+            Step::Adjust { org: index_org, index, amount } => {
+                let id = granted.get(usize::from(index) % granted.len().max(1)).copied();
+                let name = format!("org-{index_org}");
+                if let Some(allocation_id) = id {
+                    let adjust = Adjust { allocation_id, amount: credits(&amount.to_string()) };
+                    log.command(&name, CommandBody::Adjust(org(&name), adjust));
+                }
+            }
+            Step::Policy { org: index, absorb, grace } => {
+                let overdraft = if absorb { OverdraftPolicy::Absorb } else { OverdraftPolicy::Carry };
+                let policy = Policy { overdraft, grace: minutes(u64::from(grace)) };
+                let name = format!("org-{index}");
+                log.command(&name, CommandBody::SetPolicy(org(&name), policy));
+            }
+            Step::Tick => log.tick(),
+            Step::Pass { minutes: passed } => log.now = log.now.after(minutes(u64::from(passed))),
+        }
+    }
+    log
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    /// Conservation per allocation and org, gapless numbers, balance = sum of entries, no allocation below zero.
+    #[test]
+    fn every_history_conserves_credits(steps in steps()) {
+        let folded = Folded::of(&history(&steps));
+        folded.check();
+    }
+
+    /// The outcome does not depend on how the log was cut into batches, nor on when states were dropped and loaded
+    /// again.
+    #[test]
+    fn every_cut_into_batches_gives_the_same_postings(steps in steps(), sizes in proptest::collection::vec(1_usize..9, 1..20)) {
+        let log = history(&steps);
+        let whole = Folded::of(&log);
+        let cut = Folded::in_batches(&log, &sizes);
+        prop_assert_eq!(&whole.postings, &cut.postings);
+        prop_assert_eq!(whole.fold.outcomes(), cut.fold.outcomes());
+        prop_assert_eq!(whole.fold.counters(), cut.fold.counters());
+    }
+
+    /// Sending any part of the usage and commands again changes no balance.
+    #[test]
+    fn replaying_any_prefix_changes_nothing(steps in steps(), share in 0.0_f64..1.0) {
+        let log = history(&steps);
+        let mut again = log.clone();
+        again.replay_prefix(share);
+        let (once, twice) = (Folded::of(&log), Folded::of(&again));
+        for state in once.fold.orgs() {
+            let other = twice.org(state.org.as_str());
+            prop_assert_eq!(state.head, other.head);
+            prop_assert_eq!(&state.totals, &other.totals);
+        }
+    }
+}
+
+#[test]
+fn a_scheduled_allocation_counts_only_once_it_opens() {
+    let mut log = Log::new();
+    let mut later = grant("10");
+    later.effective_at = T0.after(minutes(30));
+    log.grant("acme", later);
+    let state = Folded::of(&log).org("acme").clone();
+    assert_eq!(state.balance().unwrap(), credits("0"));
+    assert_eq!(state.allocations()[0].status, AllocationStatus::Scheduled);
+    assert_eq!(state.next_boundary(), Some(T0.after(minutes(30))));
+    log.now = T0.after(minutes(30));
+    log.tick();
+    assert_eq!(Folded::of(&log).org("acme").balance().unwrap(), credits("10"));
+}
+
+#[test]
+fn a_late_event_and_one_from_the_future_are_quarantined() {
+    let mut log = Log::new();
+    log.grant("acme", grant("10"));
+    let now = log.now;
+    log.usage_with("acme", 1, 1, 0, |e| e.occurred_at = now.after(Duration::from_secs(301)));
+    log.usage_with("acme", 2, 1, 0, |e| e.occurred_at = now.before(Duration::from_hours(36 * 24)));
+    let folded = Folded::of(&log);
+    let reasons: Vec<_> = folded.outcomes.iter().filter_map(reason).collect();
+    assert_eq!(reasons, [QuarantineReason::OccurredInFuture, QuarantineReason::TooLate]);
+}

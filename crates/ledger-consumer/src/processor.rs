@@ -1,0 +1,191 @@
+//! Takes partitions over and works them off: load, fold, commit.
+
+use std::time::{Duration, Instant};
+
+use fluxori_core::digest::Digest;
+use fluxori_core::fold::{Context, Counters, MissingOrg, PartitionFold, Past};
+use fluxori_core::time::Timestamp;
+use fluxori_ledger::{Cursor, Ledger, LedgerError, TakenOver};
+use fluxori_runtime::retry::{Failure, RetryError};
+use fluxori_runtime::{clock, retry};
+use fluxori_stream::{Batch, Batches, GroupHandle, Processor, TakeOver, WorkerEnd};
+use metrics::{counter, histogram};
+use tokio_util::sync::CancellationToken;
+
+use crate::batch::{Decoded, Memory, fold, last_record_digest};
+
+/// How far the broker's clock may run ahead of ours before a partition halts.
+const MOST_CLOCK_LEAD: Duration = Duration::from_mins(5);
+
+/// Applies the log to the ledger.
+pub(crate) struct LedgerProcessor {
+    ledger: Ledger,
+    owner: String,
+    genesis: Digest,
+}
+
+/// The state of one partition between its take-over and its end. All of it is speculative until it is committed, and is
+/// thrown away when a commit fails.
+pub(crate) struct Worker {
+    partition: i32,
+    epoch: i64,
+    fold: PartitionFold,
+    memory: Memory,
+    /// The last record applied, which is read again to see that the log is still the same.
+    unverified: Option<Cursor>,
+}
+
+impl LedgerProcessor {
+    pub(crate) fn new(ledger: Ledger, owner: String, genesis: [u8; 32]) -> Self {
+        Self { ledger, owner, genesis: Digest(genesis) }
+    }
+
+    fn worker(&self, partition: i32, taken: TakenOver) -> Result<Worker, String> {
+        let mut context = Context::new(partition, Some(self.genesis));
+        let mut past = Past::default();
+        for global in taken.globals {
+            let key = Some(fluxori_core::id::GLOBAL_KEY.as_bytes());
+            let record = fluxori_wire::decode(key, Some(&global.value), global.append_time);
+            context.admit(&mut past, &record).map_err(|halt| halt.to_string())?;
+        }
+        let (counters, outcomes) = taken.cursor.as_ref().map_or_else(
+            || (Counters::default(), Digest::default()),
+            |cursor| {
+                context.resume_at(cursor.log_time);
+                (cursor.counters, cursor.outcomes)
+            },
+        );
+        let mut fold = PartitionFold::new(context, counters, outcomes);
+        for (at, org) in taken.boundaries {
+            fold.expect_boundary(at, org);
+        }
+        let memory = Memory::default();
+        Ok(Worker { partition, epoch: taken.epoch, fold, memory, unverified: taken.cursor })
+    }
+
+    /// Load, fold, commit.
+    async fn apply(
+        &self,
+        worker: &mut Worker,
+        batch: Batch,
+        stop: &CancellationToken,
+    ) -> Result<(), WorkerEnd> {
+        let started = Instant::now();
+        let decoded = Decoded::new(batch);
+        refuse_future(decoded.latest())?;
+        let needed = decoded.needed(&worker.fold, |org| worker.memory.knows(&worker.fold, org));
+        let what = format!("load the state of partition {}", worker.partition);
+        let loaded =
+            retry(&what, stop, || async { Ok::<_, Failure<LedgerError>>(self.ledger.load(&needed).await?) })
+                .await
+                .map_err(|error| match error {
+                    RetryError::Stopped => WorkerEnd::Stopped,
+                    RetryError::Permanent(error) => WorkerEnd::Halt(error.to_string()),
+                })?;
+        worker.memory.remember(&mut worker.fold, &needed, loaded);
+        let before = worker.fold.counters();
+        let write =
+            fold(&mut worker.fold, &mut worker.memory, &decoded, worker.epoch).map_err(
+                |error| match error {
+                    MissingOrg::Halt(halt) => WorkerEnd::Halt(halt.to_string()),
+                    MissingOrg::NotLoaded(_) => WorkerEnd::Rejoin(error.to_string()),
+                },
+            )?;
+        let committing = Instant::now();
+        // Fenced, or unknown whether it was committed: either way what is in memory counts for nothing any more.
+        self.ledger.commit(&write).await.map_err(|error| WorkerEnd::Rejoin(error.to_string()))?;
+        histogram!("ledger_commit_seconds").record(committing.elapsed());
+        histogram!("ledger_batch_seconds").record(started.elapsed());
+        count(before, write.cursor.counters);
+        tracing::debug!(
+            partition = worker.partition,
+            records = decoded.batch.len(),
+            postings = write.postings.len(),
+            next_offset = write.cursor.next_offset,
+            "committed"
+        );
+        worker.memory.trim(&mut worker.fold);
+        Ok(())
+    }
+}
+
+fn refuse_future(latest: Timestamp) -> Result<(), WorkerEnd> {
+    let now = Timestamp::from(clock::now());
+    if latest <= now.after(MOST_CLOCK_LEAD) {
+        return Ok(());
+    }
+    Err(WorkerEnd::Halt(format!(
+        "the log's append time {latest} is more than 5 minutes ahead of this machine's {now}: set the clocks right"
+    )))
+}
+
+fn count(before: Counters, after: Counters) {
+    for (outcome, before, after) in [
+        ("debited", before.debited, after.debited),
+        ("command", before.commands, after.commands),
+        ("rejected", before.rejected, after.rejected),
+        ("duplicate", before.duplicates, after.duplicates),
+        ("quarantined", before.quarantined, after.quarantined),
+    ] {
+        counter!("ledger_records_total", "outcome" => outcome)
+            .increment(u64::try_from(after - before).unwrap_or_default());
+    }
+}
+
+/// Compares the record before the cursor with what was applied, and cuts it off.
+fn verify(batch: Batch, cursor: &Cursor) -> Result<Batch, String> {
+    let (last, rest) = batch.split_at(cursor.next_offset);
+    let append_time = last.iter().last().map(|record| Timestamp::from_millis(record.append_time_ms));
+    if append_time == Some(cursor.last_append_time) && last_record_digest(&last) == cursor.last_record_digest
+    {
+        return Ok(rest);
+    }
+    Err(format!(
+        "the record at offset {} is not the one that the ledger applied last: the topic was recreated or restored; \
+         point the ledger at its own log, or rebuild it from this one",
+        cursor.next_offset - 1
+    ))
+}
+
+impl Processor for LedgerProcessor {
+    type Worker = Worker;
+
+    async fn take_over(
+        &self,
+        partition: i32,
+        _group: GroupHandle,
+        stop: CancellationToken,
+    ) -> Result<TakeOver<Worker>, WorkerEnd> {
+        let what = format!("take partition {partition} over in Postgres");
+        let taken = retry(&what, &stop, || async {
+            Ok::<_, Failure<LedgerError>>(self.ledger.take_over(partition, &self.owner).await?)
+        })
+        .await
+        .map_err(|error| match error {
+            RetryError::Stopped => WorkerEnd::Stopped,
+            RetryError::Permanent(error) => WorkerEnd::Halt(error.to_string()),
+        })?;
+        let worker = self.worker(partition, taken).map_err(WorkerEnd::Halt)?;
+        let start = worker.unverified.as_ref().map_or(0, |cursor| cursor.next_offset - 1);
+        tracing::info!(partition, epoch = worker.epoch, start, "took over");
+        Ok(TakeOver { start, worker })
+    }
+
+    async fn run(&self, mut worker: Worker, mut batches: Batches, stop: CancellationToken) -> WorkerEnd {
+        while let Some(mut batch) = batches.next().await {
+            if let Some(cursor) = worker.unverified.take() {
+                match verify(batch, &cursor) {
+                    Ok(rest) => batch = rest,
+                    Err(problem) => return WorkerEnd::Halt(problem),
+                }
+            }
+            if batch.is_empty() {
+                continue;
+            }
+            if let Err(end) = self.apply(&mut worker, batch, &stop).await {
+                return end;
+            }
+        }
+        WorkerEnd::Stopped
+    }
+}

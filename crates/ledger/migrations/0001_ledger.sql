@@ -1,0 +1,158 @@
+-- The ledger is a projection of the log: everything in schema `ledger` can be rebuilt from it.
+-- Epochs live outside, so that a rebuilt ledger fences the writers of the one that it replaces.
+CREATE SCHEMA ledger;
+CREATE SCHEMA control;
+
+CREATE TABLE control.partition_epochs (
+    log_partition integer PRIMARY KEY,
+    epoch bigint NOT NULL,
+    owner text NOT NULL,
+    taken_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE control.partition_epochs IS 'Who may write a partition: a commit with another epoch is refused';
+
+CREATE TABLE ledger.partition_cursors (
+    log_partition integer PRIMARY KEY,
+    next_offset bigint NOT NULL,
+    log_time timestamptz NOT NULL,
+    last_append_time timestamptz NOT NULL,
+    last_record_digest bytea NOT NULL,
+    outcomes_digest bytea NOT NULL,
+    records bigint NOT NULL,
+    debited bigint NOT NULL,
+    commands bigint NOT NULL,
+    rejected bigint NOT NULL,
+    duplicates bigint NOT NULL,
+    quarantined bigint NOT NULL,
+    released bigint NOT NULL,
+    committed_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE ledger.partition_cursors IS 'How far the ledger has applied each partition, moved in the transaction of the postings';
+COMMENT ON COLUMN ledger.partition_cursors.log_time IS 'Running maximum of append times';
+COMMENT ON COLUMN ledger.partition_cursors.outcomes_digest IS 'Running digest over the outcome of every record';
+
+CREATE TABLE ledger.global_records (
+    log_partition integer NOT NULL,
+    log_offset bigint NOT NULL,
+    append_time timestamptz NOT NULL,
+    value bytea NOT NULL,
+    PRIMARY KEY (log_partition, log_offset)
+);
+COMMENT ON TABLE ledger.global_records IS 'Genesis, keys and rates as they lie in the log: the context of a partition is made of them';
+
+CREATE TABLE ledger.organizations (
+    org_id text PRIMARY KEY,
+    log_partition integer NOT NULL,
+    posting_number bigint NOT NULL,
+    head bytea NOT NULL,
+    overdraft_policy text NOT NULL,
+    grace_us bigint NOT NULL,
+    balance numeric NOT NULL,
+    overdraft numeric NOT NULL,
+    granted numeric NOT NULL,
+    adjusted numeric NOT NULL,
+    charged numeric NOT NULL,
+    consumed numeric NOT NULL,
+    overdraft_incurred numeric NOT NULL,
+    absorbed numeric NOT NULL,
+    repaid numeric NOT NULL,
+    expired numeric NOT NULL,
+    next_boundary_at timestamptz
+);
+CREATE INDEX organizations_due ON ledger.organizations (log_partition, next_boundary_at, org_id)
+    WHERE next_boundary_at IS NOT NULL;
+COMMENT ON TABLE ledger.organizations IS 'One row per open org: its head, policy and totals';
+COMMENT ON COLUMN ledger.organizations.balance IS 'Credits left in open allocations less overdraft';
+COMMENT ON COLUMN ledger.organizations.next_boundary_at IS 'When the next opening or closing of an allocation is due';
+
+CREATE TABLE ledger.credit_allocations (
+    org_id text NOT NULL,
+    allocation_id uuid NOT NULL,
+    user_id text,
+    kind text NOT NULL,
+    purchased boolean NOT NULL,
+    priority integer NOT NULL,
+    scope jsonb NOT NULL,
+    effective_at timestamptz NOT NULL,
+    expires_at timestamptz,
+    status text NOT NULL,
+    granted numeric NOT NULL,
+    adjusted numeric NOT NULL,
+    consumed numeric NOT NULL,
+    repaid numeric NOT NULL,
+    expired numeric NOT NULL,
+    remaining numeric NOT NULL CHECK (remaining >= 0),
+    PRIMARY KEY (org_id, allocation_id)
+);
+CREATE INDEX credit_allocations_live ON ledger.credit_allocations (org_id) WHERE status <> 'closed';
+COMMENT ON TABLE ledger.credit_allocations IS 'Credits granted to an org or to one of its users; granted + adjusted = remaining + consumed + repaid + expired';
+COMMENT ON COLUMN ledger.credit_allocations.user_id IS 'Whose it is; null for the organization''s';
+
+CREATE TABLE ledger.credit_transactions (
+    org_id text NOT NULL,
+    number bigint NOT NULL,
+    kind text NOT NULL,
+    effective_at timestamptz NOT NULL,
+    recorded_at timestamptz NOT NULL,
+    amount numeric NOT NULL,
+    entries jsonb NOT NULL,
+    event_id uuid,
+    billing_digest bytea,
+    command_id uuid,
+    user_id text,
+    module text,
+    provider text,
+    model text,
+    charge jsonb,
+    digest bytea NOT NULL,
+    log_partition integer NOT NULL,
+    log_offset bigint NOT NULL,
+    PRIMARY KEY (org_id, number)
+);
+CREATE UNIQUE INDEX credit_transactions_event ON ledger.credit_transactions (org_id, event_id)
+    WHERE event_id IS NOT NULL;
+COMMENT ON TABLE ledger.credit_transactions IS 'Immutable postings, numbered without gaps per org';
+COMMENT ON COLUMN ledger.credit_transactions.entries IS 'The legs: account, allocation or overdraft, amount';
+COMMENT ON COLUMN ledger.credit_transactions.charge IS 'Status, tier, revision, lines and cost in USD of a debit';
+COMMENT ON COLUMN ledger.credit_transactions.digest IS 'Running digest over all postings of the org up to this one';
+
+CREATE TABLE ledger.commands (
+    org_id text NOT NULL,
+    command_id uuid NOT NULL,
+    log_partition integer NOT NULL,
+    log_offset bigint NOT NULL,
+    kind text NOT NULL,
+    payload_digest bytea NOT NULL,
+    rejection text,
+    recorded_at timestamptz NOT NULL,
+    PRIMARY KEY (org_id, command_id, log_partition)
+);
+COMMENT ON TABLE ledger.commands IS 'The outcome of every command; global ones have org_id $global and a row per partition';
+COMMENT ON COLUMN ledger.commands.rejection IS 'Why it was not carried out; null if it was';
+
+CREATE TABLE ledger.quarantine (
+    org_id text NOT NULL,
+    log_partition integer NOT NULL,
+    log_offset bigint NOT NULL,
+    reason text NOT NULL,
+    detail text NOT NULL,
+    event_id uuid,
+    append_time timestamptz NOT NULL,
+    key bytea,
+    value bytea,
+    status text NOT NULL DEFAULT 'waiting',
+    PRIMARY KEY (org_id, log_partition, log_offset)
+);
+COMMENT ON TABLE ledger.quarantine IS 'Records that were not applied, as they lie in the log, and why; org_id is empty where none could be read';
+COMMENT ON COLUMN ledger.quarantine.status IS 'waiting or released';
+
+CREATE TABLE ledger.credit_pricing_tiers (
+    provider text NOT NULL,
+    model text NOT NULL,
+    effective_from timestamptz NOT NULL,
+    revision text NOT NULL,
+    aliases text[] NOT NULL,
+    usd_per_million_tokens jsonb NOT NULL,
+    PRIMARY KEY (provider, model, effective_from, revision)
+);
+COMMENT ON TABLE ledger.credit_pricing_tiers IS 'Dated prices of models in force for everyone; no org has a price of its own yet';
