@@ -18,8 +18,8 @@ use serde::de::DeserializeOwned;
 
 pub use layers::Sources;
 pub use sections::{
-    AnalyticsConfig, ApiKeyConfig, ClickHouseConfig, EdgeConfig, KafkaConfig, LedgerConfig, LogConfig,
-    LogFormat, PostgresConfig, ProducerConfig, SchedulerConfig, TelemetryConfig,
+    AnalyticsConfig, ApiKeyConfig, CliConfig, ClickHouseConfig, EdgeConfig, KafkaConfig, LedgerConfig,
+    LogConfig, LogFormat, PostgresConfig, ProducerConfig, SchedulerConfig, TelemetryConfig,
 };
 pub use values::{Secret, Sha256Digest};
 
@@ -46,6 +46,8 @@ pub struct Config {
     pub scheduler: SchedulerConfig,
     /// The REST edge.
     pub edge: EdgeConfig,
+    /// The operators' tool.
+    pub cli: CliConfig,
     /// Who may call the HTTP services.
     pub api_keys: Vec<ApiKeyConfig>,
 }
@@ -93,6 +95,7 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
         analytics: section(&merged, "analytics", &mut problems),
         scheduler: section(&merged, "scheduler", &mut problems),
         edge: section(&merged, "edge", &mut problems),
+        cli: section(&merged, "cli", &mut problems),
         api_keys: section(&merged, "api_keys", &mut problems),
     };
     config.validate(&mut problems);

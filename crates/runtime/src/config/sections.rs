@@ -307,11 +307,21 @@ pub struct EdgeConfig {
     pub issuer_key_file: Option<PathBuf>,
     /// How long a read waits for the ledger to pass `at_least`, in milliseconds.
     pub at_least_timeout_ms: u64,
+    /// Requests per second that one API key may send on average.
+    pub rate_limit_per_second: u32,
+    /// Requests that one API key may send at once.
+    pub rate_limit_burst: u32,
 }
 
 impl Default for EdgeConfig {
     fn default() -> Self {
-        Self { listen: loopback(8080), issuer_key_file: None, at_least_timeout_ms: 5_000 }
+        Self {
+            listen: loopback(8080),
+            issuer_key_file: None,
+            at_least_timeout_ms: 5_000,
+            rate_limit_per_second: 200,
+            rate_limit_burst: 400,
+        }
     }
 }
 
@@ -324,6 +334,22 @@ impl EdgeConfig {
 
     pub(super) fn validate(&self, problems: &mut Problems) {
         between(problems, "edge.at_least_timeout_ms", self.at_least_timeout_ms, 0, 60_000);
+        between(problems, "edge.rate_limit_per_second", self.rate_limit_per_second.into(), 1, 1_000_000);
+        between(problems, "edge.rate_limit_burst", self.rate_limit_burst.into(), 1, 1_000_000);
+    }
+}
+
+/// `[cli]`: the operators' tool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CliConfig {
+    /// File with the key that signs the tool's commands; readable by its owner only.
+    pub issuer_key_file: PathBuf,
+}
+
+impl Default for CliConfig {
+    fn default() -> Self {
+        Self { issuer_key_file: "keys/cli.key".into() }
     }
 }
 

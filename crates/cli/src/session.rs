@@ -1,0 +1,102 @@
+//! What commands work with: the configuration, and connections made when they are first needed.
+
+use std::path::PathBuf;
+
+use fluxori_core::digest::Digest;
+use fluxori_core::fold::{Context, Halt, LogIdentity, Past};
+use fluxori_core::time::Timestamp;
+use fluxori_ledger::Ledger;
+use fluxori_runtime::config::{self, Config, KafkaConfig, Sources};
+use fluxori_stream::{LogReader, Publisher, PublisherOptions};
+use fluxori_wire::Issuer;
+
+use crate::error::CliError;
+use crate::output::Output;
+
+/// One run of the tool.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) config: Config,
+    pub(crate) output: Output,
+}
+
+impl Session {
+    /// Reads the configuration that the services read, too.
+    pub(crate) fn start(
+        config_file: Option<PathBuf>,
+        output: Output,
+        verbose: bool,
+    ) -> Result<Self, CliError> {
+        let config = config::load(&Sources::of_process(config_file))?;
+        if verbose {
+            fluxori_runtime::telemetry::init_logs(&config.telemetry)?;
+        }
+        Ok(Self { config, output })
+    }
+
+    pub(crate) fn kafka(&self) -> Result<&KafkaConfig, CliError> {
+        Ok(self.config.require_kafka()?)
+    }
+
+    pub(crate) fn reader(&self) -> Result<LogReader, CliError> {
+        let kafka = self.kafka()?;
+        Ok(LogReader::new(&kafka.brokers, &kafka.topic)?)
+    }
+
+    pub(crate) fn publisher(&self) -> Result<Publisher, CliError> {
+        let kafka = self.kafka()?;
+        Ok(Publisher::new(&PublisherOptions::new(&*kafka.brokers, &*kafka.topic))?)
+    }
+
+    /// The ledger's database.
+    pub(crate) async fn ledger(&self) -> Result<Ledger, CliError> {
+        let postgres = self.config.require_postgres()?;
+        Ledger::connect(postgres.url.expose(), postgres.max_connections).await.map_err(CliError::Connect)
+    }
+
+    /// The digest of the genesis that the configuration names, if it names one.
+    pub(crate) fn pinned(&self) -> Option<Digest> {
+        self.config.log.genesis.map(|genesis| Digest(*genesis.bytes()))
+    }
+
+    /// The log, as its genesis in partition 0 describes it; any other than the pinned one is refused.
+    pub(crate) async fn log(&self, reader: &LogReader) -> Result<LogIdentity, CliError> {
+        identify(reader, 0, self.pinned()).await?.ok_or(Halt::NoGenesis { partition: 0 }.into())
+    }
+
+    /// The issuer whose key signs the tool's commands.
+    pub(crate) fn issuer(&self, log: &LogIdentity) -> Result<Issuer, CliError> {
+        let path = &self.config.cli.issuer_key_file;
+        let issuer = Issuer::read(path)?;
+        if issuer.log_id() != log.genesis.log_id {
+            return Err(CliError::Refused(format!(
+                "the key in {} is for log {}, and topic {} is log {}; name the right key file with \
+                 FLUXORI__CLI__ISSUER_KEY_FILE (cli.issuer_key_file)",
+                path.display(),
+                issuer.log_id(),
+                self.config.kafka.topic,
+                log.genesis.log_id,
+            )));
+        }
+        Ok(issuer)
+    }
+}
+
+/// The log that a partition belongs to by its first record; none if the partition is empty.
+pub(crate) async fn identify(
+    reader: &LogReader,
+    partition: i32,
+    pinned: Option<Digest>,
+) -> Result<Option<LogIdentity>, CliError> {
+    if reader.watermarks(partition).await?.high == 0 {
+        return Ok(None);
+    }
+    let batch = reader.fetch_one(partition, 0).await?;
+    let mut context = Context::new(partition, pinned);
+    for record in batch.iter() {
+        let append_time = Timestamp::from_millis(record.append_time_ms);
+        let record = fluxori_wire::decode(record.key, record.value, append_time);
+        context.admit(&mut Past::default(), &record)?;
+    }
+    Ok(context.log().cloned())
+}
