@@ -147,6 +147,8 @@ impl<'s, P: Processor> Session<'s, P> {
             .set("heartbeat.interval.ms", (session_ms / 4).clamp(1, 3_000).to_string())
             .set("max.poll.interval.ms", MAX_POLL_INTERVAL_MS)
             .set("statistics.interval.ms", "5000")
+            // A topic that is created after we subscribed is found soon.
+            .set("topic.metadata.refresh.interval.ms", "10000")
             .create_with_context(context)
             .map_err(setup)?;
         let poller = std::thread::current();

@@ -51,3 +51,17 @@ async fn a_fenced_commit_is_told_apart_and_the_partition_is_taken_over_anew() {
     assert_eq!(*eager.outcomes.lock().unwrap(), [Err(true), Ok(())]);
     tokio::time::timeout(Duration::from_secs(20), member.stop()).await.unwrap().unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_is_shown_and_ends_by_itself() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("outage", 1, 1).unwrap();
+    cluster.broker_down(1).unwrap();
+    let brokers = cluster.bootstrap_servers();
+    let mut member = Member::start(options("outage", &brokers), Eager::default());
+    let status = member.until("the outage shows", |status| status.trouble.is_some()).await;
+    assert_eq!(status.not_ready(), Some(format!("no broker answers at {brokers}")));
+    cluster.broker_up(1).unwrap();
+    member.until("it works", |status| status.joined && status.not_ready().is_none()).await;
+    member.stop().await.unwrap();
+}

@@ -235,3 +235,59 @@ async fn a_worker_that_panics_ends_the_member_with_an_error() {
     let text = ended.unwrap().unwrap_err().to_string();
     assert!(text.contains("panicked"), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_is_missing_is_named_and_found_when_it_is_created() {
+    let name = crate::common::unique("created-later");
+    let mut member = Member::start(options(&name, &brokers()), Folder::default());
+    let status = member.until("the missing topic shows", |status| status.trouble.is_some()).await;
+    assert!(status.not_ready().unwrap().contains("does not exist; create it"), "{status:?}");
+    crate::common::spec(&name, 1).create(&brokers()).await.unwrap();
+    let status = member.until("it runs", |status| running(status, 1)).await;
+    assert_eq!(status.not_ready(), None);
+    member.stop().await.unwrap();
+}
+
+/// Does not listen when it is asked to end.
+#[derive(Clone, Default)]
+struct Stubborn {
+    handles: Arc<Mutex<Vec<GroupHandle>>>,
+}
+
+impl Processor for Stubborn {
+    type Worker = ();
+
+    async fn take_over(
+        &self,
+        _: i32,
+        group: GroupHandle,
+        _: CancellationToken,
+    ) -> Result<TakeOver<()>, WorkerEnd> {
+        self.handles.lock().unwrap().push(group);
+        Ok(TakeOver { start: 0, worker: () })
+    }
+
+    async fn run(&self, (): (), _: Batches, _: CancellationToken) -> WorkerEnd {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_does_not_end_is_left_behind_and_cannot_commit() {
+    let topic = topic("stubborn", 2).await;
+    let stubborn = Stubborn::default();
+    let short = ConsumerOptions { revoke_grace: Duration::from_millis(300), ..options(&topic, &brokers()) };
+    let mut first = Member::start(short, stubborn.clone());
+    first.until("the first owns all", |status| running(status, 2)).await;
+    let left_behind = stubborn.handles.lock().unwrap().clone();
+    left_behind[0].commit(0, 0, "while it is ours").await.unwrap();
+    let mut second = Member::start(options(&topic, &brokers()), Folder::default());
+    second.until("the second owns some", |status| running(status, 1) || running(status, 2)).await;
+    for handle in left_behind {
+        assert!(handle.commit(0, 1, "").await.unwrap_err().is_fenced());
+    }
+    first.until("the first is back", |status| running(status, 1)).await;
+    first.stop().await.unwrap();
+    second.until("the second owns all", |status| running(status, 2)).await;
+    second.stop().await.unwrap();
+}
