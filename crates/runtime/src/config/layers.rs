@@ -140,7 +140,7 @@ fn unknown_key(key: &str, place: &str, known: &serde_json::Value) -> String {
     };
     keys.sort_by_key(distance);
     let near: Vec<_> =
-        keys.iter().filter(|candidate| distance(candidate) <= key.len() / 3 + 1).take(3).collect();
+        keys.iter().filter(|candidate| distance(candidate) <= key.len() / 4 + 1).take(2).collect();
     if near.is_empty() {
         let section = key.split('.').next().unwrap_or_default();
         let siblings: Vec<_> =
