@@ -1,0 +1,16 @@
+-- What deciding about later records needs from earlier ones, beside the ids of events: so the consumer can go on from
+-- any offset without reading the log from its beginning.
+
+CREATE TABLE IF NOT EXISTS admission_records
+(
+    log_partition Int32 COMMENT 'Partition of the log' CODEC(ZSTD(1)),
+    log_offset Int64 COMMENT 'Offset of the record' CODEC(Delta, ZSTD(1)),
+    appended_at DateTime64(6, 'UTC') COMMENT 'When the broker appended the record' CODEC(Delta, ZSTD(1)),
+    kind Enum8('global' = 1, 'opening' = 2, 'waiting' = 3, 'rejected' = 4) COMMENT 'global = keys, rates and the like; opening = opened its org; waiting = usage before its org was opened; rejected = a command refused before its org was opened',
+    record_key String COMMENT 'Key of the record: the org, or $global' CODEC(ZSTD(1)),
+    record_value String COMMENT 'Value of the record, byte by byte' CODEC(ZSTD(3))
+)
+ENGINE = ReplacingMergeTree
+ORDER BY (log_partition, log_offset)
+SETTINGS non_replicated_deduplication_window = 100000
+COMMENT 'Records of the log on which the admission of later records depends';

@@ -1,0 +1,91 @@
+//! What admission loads from the tables: only what came before.
+
+use crate::common::{Random, range, usage, with_database};
+use fluxori_analytics::{KeptKind, KeptRecord, RangeRows};
+use fluxori_core::id::EventId;
+use fluxori_core::time::Timestamp;
+use uuid::Uuid;
+
+#[tokio::test]
+async fn ids_at_or_after_the_start_and_of_other_partitions_are_not_seen() {
+    with_database(async |analytics| {
+        let mut random = Random(1);
+        let rows: Vec<_> =
+            (0..100).map(|offset| usage(&mut random, offset, "acme", "2026-11-22T12:00:00Z")).collect();
+        let ids: Vec<EventId> = rows.iter().map(|at| at.usage.event.event_id).collect();
+        let rows = RangeRows { usage: rows, kept: Vec::new() };
+        analytics.insert_range(&range(3, 0, 100), &rows).await.unwrap();
+        let mut known = analytics.known_events(3, 40, ids.clone()).await.unwrap();
+        known.sort_by_key(|event| event.event);
+        let mut expected: Vec<_> = rows.usage[..40].iter().map(|at| &at.usage).collect();
+        expected.sort_by_key(|usage| usage.event.event_id);
+        assert_eq!(known.len(), 40);
+        for (known, usage) in known.iter().zip(expected) {
+            assert_eq!((known.event, &known.org), (usage.event.event_id, &usage.event.org_id));
+            assert_eq!(known.billing_digest, usage.billing_digest);
+        }
+        assert!(analytics.known_events(2, 100, ids).await.unwrap().is_empty());
+        assert!(analytics.known_events(3, 100, [EventId(Uuid::max())]).await.unwrap().is_empty());
+        assert!(analytics.known_events(3, 100, []).await.unwrap().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn many_ids_are_looked_up_at_once() {
+    with_database(async |analytics| {
+        let ids = (0..120_000_u128).map(|number| EventId(Uuid::from_u128(number << 70 | number)));
+        assert!(analytics.known_events(0, 1, ids).await.unwrap().is_empty());
+    })
+    .await;
+}
+
+fn record(offset: i64, kind: KeptKind, key: &str) -> KeptRecord {
+    KeptRecord {
+        offset,
+        append_time: Timestamp::from_millis(1_000 + offset),
+        kind,
+        key: key.as_bytes().to_vec(),
+        value: vec![0xC3, 0x01, 0xFF, 0x00, u8::try_from(offset).unwrap()],
+    }
+}
+
+#[tokio::test]
+async fn records_come_back_byte_by_byte_without_those_that_an_opening_made_needless() {
+    with_database(async |analytics| {
+        assert_eq!(analytics.last_offset(3).await.unwrap(), None);
+        let all = [
+            record(0, KeptKind::Global, "$global"),
+            record(1, KeptKind::Waiting, "acme"),
+            record(2, KeptKind::Waiting, "globex"),
+            record(3, KeptKind::Rejected, "acme"),
+            record(4, KeptKind::Opening, "acme"),
+            record(5, KeptKind::Global, "$global"),
+        ];
+        for (start, end) in [(0, 2), (2, 6), (2, 6)] {
+            let kept = all[start..end].to_vec();
+            let range = range(3, i64::try_from(start).unwrap(), i64::try_from(end).unwrap());
+            analytics.insert_range(&range, &RangeRows { usage: Vec::new(), kept }).await.unwrap();
+        }
+        let offsets = |kept: &[KeptRecord]| kept.iter().map(|record| record.offset).collect::<Vec<_>>();
+        let before_the_opening = analytics.kept_records(3, 4).await.unwrap();
+        assert_eq!(before_the_opening, all[..4]);
+        assert_eq!(offsets(&analytics.kept_records(3, 6).await.unwrap()), [0, 2, 4, 5]);
+        assert!(analytics.kept_records(2, 6).await.unwrap().is_empty());
+        assert_eq!(analytics.last_offset(3).await.unwrap(), Some(5));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_named_with_the_question_to_ask() {
+    let options = fluxori_analytics::AnalyticsOptions {
+        url: "http://127.0.0.1:9".into(),
+        database: "x".into(),
+        user: None,
+        password: None,
+    };
+    let error = fluxori_analytics::Analytics::new(&options).unwrap().ping().await.unwrap_err();
+    let text = error.to_string();
+    assert!(error.is_transient() && text.contains("127.0.0.1:9") && text.contains("is it up"), "{text}");
+}
