@@ -1,6 +1,36 @@
-//! Reads of the ledger.
+//! Reads of the ledger: each is one statement, or one snapshot, so that what it returns belongs together.
 
-use crate::LedgerError;
+mod cursors;
+mod outcomes;
+mod snapshot;
+mod tiers;
+mod transactions;
+mod verify;
+
+use std::time::Duration;
+
+use sqlx::postgres::PgPoolOptions;
+
+pub use cursors::PartitionCursor;
+pub use outcomes::{CommandOutcome, QuarantineFilter, QuarantinedRecord};
+pub use snapshot::{OrgSnapshot, OrgSums, Organization};
+pub use tiers::TierRecord;
+pub use transactions::TransactionRecord;
+pub use verify::Heads;
+
+use crate::{Ledger, LedgerError};
+
+impl Ledger {
+    /// A pool that connects when it is first used, for services that start while Postgres is away. A query waits at
+    /// most `patience` for a connection.
+    ///
+    /// # Errors
+    /// The address is wrong.
+    pub fn connect_lazily(url: &str, max_connections: u32, patience: Duration) -> Result<Self, LedgerError> {
+        let options = PgPoolOptions::new().max_connections(max_connections).acquire_timeout(patience);
+        Ok(Self { pool: options.connect_lazy(url)? })
+    }
+}
 
 impl LedgerError {
     /// Whether Postgres could not be reached, or not in time: the same call may succeed later.
@@ -13,10 +43,10 @@ impl LedgerError {
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed => true,
-            // Class 08: connection exceptions; 57P: the server is shut down or starts up.
-            sqlx::Error::Database(error) => {
-                error.code().is_some_and(|code| code.starts_with("08") || code.starts_with("57P"))
-            }
+            // Class 08: connection exceptions; 57P: the server shuts down or starts up; 53300: too many connections.
+            sqlx::Error::Database(error) => error
+                .code()
+                .is_some_and(|code| code.starts_with("08") || code.starts_with("57P") || code == "53300"),
             _ => false,
         }
     }

@@ -1,0 +1,368 @@
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use fluxori_core::amount::Credits;
+use fluxori_core::command::{Account, Policy};
+use fluxori_core::digest::Digest;
+use fluxori_core::fold::{Allocation, AllocationStatus, OrgTotals};
+use fluxori_core::id::{AllocationId, OrgId, UserId};
+use fluxori_core::time::Timestamp;
+use rust_decimal::Decimal;
+use serde_json::Value;
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+use crate::rows::{self, unreadable};
+use crate::{Ledger, LedgerError};
+
+/// An open org as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Organization {
+    /// Whose row this is.
+    pub org: OrgId,
+    /// The partition of its records.
+    pub partition: i32,
+    /// Number of the last posting.
+    pub number: i64,
+    /// Running digest up to it.
+    pub head: Digest,
+    /// What the org has chosen.
+    pub policy: Policy,
+    /// What the postings add up to.
+    pub totals: OrgTotals,
+    /// Credits left in open allocations less overdraft.
+    pub balance: Credits,
+    /// Credits owed.
+    pub overdraft: Credits,
+    /// When the next opening or closing is due.
+    pub next_boundary: Option<Timestamp>,
+}
+
+/// An org, its allocations and how far its partition has been applied, at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrgSnapshot {
+    /// The org; none if it is not open.
+    pub org: Option<Organization>,
+    /// Its scheduled and open allocations, in no particular order.
+    pub allocations: Vec<Allocation>,
+    /// Offset of the next record of its partition to be applied; 0 before the first.
+    pub next_offset: i64,
+    /// The log's time up to there; none before the first record.
+    pub log_time: Option<Timestamp>,
+    /// When that was committed, by the database's clock.
+    pub committed_at: Option<Timestamp>,
+}
+
+impl OrgSnapshot {
+    /// What can be spent at `now`: what is left in open allocations that are active then and that `counts` takes,
+    /// less the org's overdraft; negative where more is owed. Nothing for an org that is not open.
+    ///
+    /// # Errors
+    /// The sum leaves the range of an amount.
+    pub fn available(
+        &self,
+        now: Timestamp,
+        counts: impl Fn(&Allocation) -> bool,
+    ) -> Result<Credits, LedgerError> {
+        let overdraft = self.org.as_ref().map_or(Credits::ZERO, |org| org.overdraft);
+        let spendable = |allocation: &&Allocation| {
+            allocation.status == AllocationStatus::Open && allocation.is_active_at(now) && counts(allocation)
+        };
+        self.allocations
+            .iter()
+            .filter(spendable)
+            .try_fold(overdraft.negated(), |sum, allocation| sum.plus(allocation.remaining))
+            .map_err(|error| unreadable("a balance", error))
+    }
+
+    /// What can be spent on anything at `now`: from the org's own unscoped allocations and, if `user` is named, the
+    /// user's, less the org's overdraft.
+    ///
+    /// # Errors
+    /// The sum leaves the range of an amount.
+    pub fn available_for_anything(
+        &self,
+        now: Timestamp,
+        user: Option<&UserId>,
+    ) -> Result<Credits, LedgerError> {
+        self.available(now, |allocation| {
+            let own = allocation.account.user().is_none_or(|owner| Some(owner) == user);
+            own && allocation.scope.is_everything()
+        })
+    }
+}
+
+/// What an org's postings add up to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrgSums {
+    /// Whose.
+    pub org: OrgId,
+    /// Credits of all grants.
+    pub granted: Credits,
+    /// Credits charged for usage.
+    pub debited: Credits,
+    /// Part of the charges that allocations paid.
+    pub consumed: Credits,
+    /// Credits owed.
+    pub overdraft: Credits,
+    /// Credits left in open allocations less overdraft.
+    pub balance: Credits,
+}
+
+/// The columns of an allocation.
+struct AllocationRow {
+    allocation_id: Uuid,
+    user_id: Option<String>,
+    kind: String,
+    purchased: bool,
+    priority: i32,
+    scope: Value,
+    effective_at: DateTime<Utc>,
+    expires_at: Option<DateTime<Utc>>,
+    status: String,
+    granted: Decimal,
+    adjusted: Decimal,
+    consumed: Decimal,
+    repaid: Decimal,
+    expired: Decimal,
+    remaining: Decimal,
+}
+
+impl AllocationRow {
+    fn read(self) -> Result<Allocation, LedgerError> {
+        Ok(Allocation {
+            id: AllocationId(self.allocation_id),
+            account: rows::user_id(self.user_id)?.map_or(Account::Organization, Account::User),
+            kind: rows::allocation_kind(&self.kind)?,
+            purchased: self.purchased,
+            priority: self.priority,
+            scope: rows::scope(self.scope)?,
+            effective_at: self.effective_at.into(),
+            expires_at: self.expires_at.map(Timestamp::from),
+            status: rows::allocation_status(&self.status)?,
+            granted: rows::credits(self.granted)?,
+            adjusted: rows::credits(self.adjusted)?,
+            consumed: rows::credits(self.consumed)?,
+            repaid: rows::credits(self.repaid)?,
+            expired: rows::credits(self.expired)?,
+            remaining: rows::credits(self.remaining)?,
+        })
+    }
+}
+
+/// The columns of an org.
+pub(super) struct OrganizationRow {
+    pub(super) org_id: String,
+    log_partition: i32,
+    posting_number: i64,
+    head: Vec<u8>,
+    overdraft_policy: String,
+    grace_us: i64,
+    balance: Decimal,
+    overdraft: Decimal,
+    granted: Decimal,
+    adjusted: Decimal,
+    charged: Decimal,
+    consumed: Decimal,
+    overdraft_incurred: Decimal,
+    absorbed: Decimal,
+    repaid: Decimal,
+    expired: Decimal,
+    next_boundary_at: Option<DateTime<Utc>>,
+}
+
+impl OrganizationRow {
+    fn read(self) -> Result<Organization, LedgerError> {
+        let grace = u64::try_from(self.grace_us).map_err(|_| unreadable("a grace", self.grace_us))?;
+        Ok(Organization {
+            org: rows::org_id(&self.org_id)?,
+            partition: self.log_partition,
+            number: self.posting_number,
+            head: rows::digest(&self.head)?,
+            policy: Policy {
+                overdraft: rows::overdraft_policy(&self.overdraft_policy)?,
+                grace: Duration::from_micros(grace),
+            },
+            totals: OrgTotals {
+                granted: rows::credits(self.granted)?,
+                adjusted: rows::credits(self.adjusted)?,
+                charged: rows::credits(self.charged)?,
+                consumed: rows::credits(self.consumed)?,
+                overdraft_incurred: rows::credits(self.overdraft_incurred)?,
+                absorbed: rows::credits(self.absorbed)?,
+                repaid: rows::credits(self.repaid)?,
+                expired: rows::credits(self.expired)?,
+            },
+            balance: rows::credits(self.balance)?,
+            overdraft: rows::credits(self.overdraft)?,
+            next_boundary: self.next_boundary_at.map(Timestamp::from),
+        })
+    }
+}
+
+impl Ledger {
+    /// An org, its live allocations and the cursor of `partition`, which is the org's, in one statement.
+    pub async fn snapshot(&self, org: &OrgId, partition: i32) -> Result<OrgSnapshot, LedgerError> {
+        // One row for each live allocation, and one without if there are none.
+        let rows = sqlx::query!(
+            r#"SELECT c.next_offset AS "next_offset?", c.log_time AS "log_time?", c.committed_at AS "committed_at?",
+                      o.org_id AS "org_id?", o.posting_number AS "posting_number?", o.head AS "head?",
+                      o.overdraft_policy AS "overdraft_policy?", o.grace_us AS "grace_us?", o.balance AS "balance?",
+                      o.overdraft AS "overdraft?", o.granted AS "org_granted?", o.adjusted AS "org_adjusted?",
+                      o.charged AS "org_charged?", o.consumed AS "org_consumed?",
+                      o.overdraft_incurred AS "overdraft_incurred?", o.absorbed AS "absorbed?",
+                      o.repaid AS "org_repaid?", o.expired AS "org_expired?",
+                      o.next_boundary_at AS "next_boundary_at?",
+                      a.allocation_id AS "allocation_id?", a.user_id AS "user_id?", a.kind AS "kind?",
+                      a.purchased AS "purchased?", a.priority AS "priority?", a.scope AS "scope?",
+                      a.effective_at AS "effective_at?", a.expires_at AS "expires_at?", a.status AS "status?",
+                      a.granted AS "granted?", a.adjusted AS "adjusted?", a.consumed AS "consumed?",
+                      a.repaid AS "repaid?", a.expired AS "expired?", a.remaining AS "remaining?"
+               FROM (SELECT $1::text AS org_id, $2::integer AS log_partition) AS asked
+               LEFT JOIN ledger.partition_cursors c ON c.log_partition = asked.log_partition
+               LEFT JOIN ledger.organizations o ON o.org_id = asked.org_id
+               LEFT JOIN ledger.credit_allocations a ON a.org_id = asked.org_id AND a.status <> 'closed'"#,
+            org.as_str(),
+            partition,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let mut snapshot = OrgSnapshot {
+            org: None,
+            allocations: Vec::with_capacity(rows.len()),
+            next_offset: 0,
+            log_time: None,
+            committed_at: None,
+        };
+        for row in rows {
+            snapshot.next_offset = row.next_offset.unwrap_or(0);
+            snapshot.log_time = row.log_time.map(Timestamp::from);
+            snapshot.committed_at = row.committed_at.map(Timestamp::from);
+            // The columns are NOT NULL: where the row's id is there, so are they.
+            if let (None, Some(org_id)) = (&snapshot.org, row.org_id) {
+                let columns = OrganizationRow {
+                    org_id,
+                    log_partition: partition,
+                    posting_number: row.posting_number.unwrap_or_default(),
+                    head: row.head.unwrap_or_default(),
+                    overdraft_policy: row.overdraft_policy.unwrap_or_default(),
+                    grace_us: row.grace_us.unwrap_or_default(),
+                    balance: row.balance.unwrap_or_default(),
+                    overdraft: row.overdraft.unwrap_or_default(),
+                    granted: row.org_granted.unwrap_or_default(),
+                    adjusted: row.org_adjusted.unwrap_or_default(),
+                    charged: row.org_charged.unwrap_or_default(),
+                    consumed: row.org_consumed.unwrap_or_default(),
+                    overdraft_incurred: row.overdraft_incurred.unwrap_or_default(),
+                    absorbed: row.absorbed.unwrap_or_default(),
+                    repaid: row.org_repaid.unwrap_or_default(),
+                    expired: row.org_expired.unwrap_or_default(),
+                    next_boundary_at: row.next_boundary_at,
+                };
+                snapshot.org = Some(columns.read()?);
+            }
+            let Some(allocation_id) = row.allocation_id else { continue };
+            let columns = AllocationRow {
+                allocation_id,
+                user_id: row.user_id,
+                kind: row.kind.unwrap_or_default(),
+                purchased: row.purchased.unwrap_or_default(),
+                priority: row.priority.unwrap_or_default(),
+                scope: row.scope.unwrap_or_default(),
+                effective_at: row.effective_at.unwrap_or_default(),
+                expires_at: row.expires_at,
+                status: row.status.unwrap_or_default(),
+                granted: row.granted.unwrap_or_default(),
+                adjusted: row.adjusted.unwrap_or_default(),
+                consumed: row.consumed.unwrap_or_default(),
+                repaid: row.repaid.unwrap_or_default(),
+                expired: row.expired.unwrap_or_default(),
+                remaining: row.remaining.unwrap_or_default(),
+            };
+            snapshot.allocations.push(columns.read()?);
+        }
+        Ok(snapshot)
+    }
+
+    /// One open org.
+    pub async fn organization(&self, org: &OrgId) -> Result<Option<Organization>, LedgerError> {
+        let row = sqlx::query_as!(
+            OrganizationRow,
+            "SELECT org_id, log_partition, posting_number, head, overdraft_policy, grace_us, balance, overdraft,
+                    granted, adjusted, charged, consumed, overdraft_incurred, absorbed, repaid, expired,
+                    next_boundary_at
+             FROM ledger.organizations WHERE org_id = $1",
+            org.as_str(),
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(OrganizationRow::read).transpose()
+    }
+
+    /// The allocations of an org, closed ones too if wanted; latest beginning first.
+    pub async fn allocations(&self, org: &OrgId, closed_too: bool) -> Result<Vec<Allocation>, LedgerError> {
+        let rows = sqlx::query_as!(
+            AllocationRow,
+            "SELECT allocation_id, user_id, kind, purchased, priority, scope, effective_at, expires_at, status,
+                    granted, adjusted, consumed, repaid, expired, remaining
+             FROM ledger.credit_allocations WHERE org_id = $1 AND ($2 OR status <> 'closed')
+             ORDER BY effective_at DESC, allocation_id",
+            org.as_str(),
+            closed_too,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter().map(AllocationRow::read).collect()
+    }
+
+    /// One allocation, closed or not.
+    pub async fn allocation(&self, org: &OrgId, id: AllocationId) -> Result<Option<Allocation>, LedgerError> {
+        let row = sqlx::query_as!(
+            AllocationRow,
+            "SELECT allocation_id, user_id, kind, purchased, priority, scope, effective_at, expires_at, status,
+                    granted, adjusted, consumed, repaid, expired, remaining
+             FROM ledger.credit_allocations WHERE org_id = $1 AND allocation_id = $2",
+            org.as_str(),
+            id.0,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(AllocationRow::read).transpose()
+    }
+
+    /// What each org's postings add up to, by org.
+    pub async fn sums(&self) -> Result<Vec<OrgSums>, LedgerError> {
+        let rows = sqlx::query!(
+            "SELECT org_id, granted, charged, consumed, overdraft, balance FROM ledger.organizations ORDER BY org_id",
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                Ok(OrgSums {
+                    org: rows::org_id(&row.org_id)?,
+                    granted: rows::credits(row.granted)?,
+                    debited: rows::credits(row.charged)?,
+                    consumed: rows::credits(row.consumed)?,
+                    overdraft: rows::credits(row.overdraft)?,
+                    balance: rows::credits(row.balance)?,
+                })
+            })
+            .collect()
+    }
+}
+
+/// All open orgs, by id.
+pub(super) async fn organizations<'c>(
+    executor: impl PgExecutor<'c>,
+) -> Result<Vec<Organization>, LedgerError> {
+    let rows = sqlx::query_as!(
+        OrganizationRow,
+        "SELECT org_id, log_partition, posting_number, head, overdraft_policy, grace_us, balance, overdraft, granted,
+                adjusted, charged, consumed, overdraft_incurred, absorbed, repaid, expired, next_boundary_at
+         FROM ledger.organizations ORDER BY org_id",
+    )
+    .fetch_all(executor)
+    .await?;
+    rows.into_iter().map(OrganizationRow::read).collect()
+}
