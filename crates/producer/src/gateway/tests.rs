@@ -1,0 +1,227 @@
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, StatusCode};
+use fluxori_core::command::{Command, CommandBody, Genesis};
+use fluxori_core::id::{CommandId, GLOBAL_KEY};
+use fluxori_core::record::partition_of;
+use fluxori_runtime::config::{ApiKeyConfig, Sha256Digest};
+use fluxori_stream::{Publisher, PublisherOptions, TopicSpec};
+use fluxori_wire::{Issuer, Position};
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+use uuid::Uuid;
+
+use super::*;
+
+fn noon() -> Timestamp {
+    "2026-11-22T12:00:00Z".parse().unwrap()
+}
+
+fn router(options: EmitterOptions, log_id: Option<LogId>) -> Router {
+    let log = OnceLock::new();
+    if let Some(log_id) = log_id {
+        log.set(log_id).unwrap();
+    }
+    let emitter = Emitter::new(options).unwrap();
+    let key = |key: &str, orgs: &[&str]| ApiKeyConfig {
+        name: key.to_owned(),
+        sha256: Sha256Digest::of(key.as_bytes()),
+        orgs: orgs.iter().map(|org| (*org).to_owned()).collect(),
+    };
+    ApiKeys::new(&[key("all", &["*"]), key("one", &["acme"])]).protect(routes(Gateway {
+        emitter,
+        log: Arc::new(log),
+        now: noon,
+    }))
+}
+
+/// No broker: whatever gets as far as the emitter is not acknowledged.
+fn alone() -> Router {
+    let options = EmitterOptions {
+        linger: Duration::ZERO,
+        delivery_timeout: Duration::from_millis(200),
+        ..EmitterOptions::new("127.0.0.1:1")
+    };
+    router(options, Some(LogId(Uuid::nil())))
+}
+
+struct Answered {
+    status: StatusCode,
+    content_type: String,
+    retry_after: Option<String>,
+    body: Value,
+}
+
+async fn post_as(router: &Router, key: &str, media_type: &str, body: String) -> Answered {
+    let request = Request::post("/v1/events")
+        .header("authorization", format!("Bearer {key}"))
+        .header("content-type", media_type)
+        .body(Body::from(body))
+        .unwrap();
+    let response = router.clone().oneshot(request).await.unwrap();
+    let header = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+    let (status, retry_after) = (response.status(), header("retry-after"));
+    let content_type = header("content-type").unwrap_or_default();
+    let body = to_bytes(response.into_body(), 64 << 20).await.unwrap();
+    Answered { status, content_type, retry_after, body: serde_json::from_slice(&body).unwrap() }
+}
+
+async fn post_json(router: &Router, body: Value) -> Answered {
+    post_as(router, "all", "application/json", body.to_string()).await
+}
+
+fn event(id: &str) -> Value {
+    json!({"event_id": id, "org_id": "acme", "module": "pim", "provider": "openai",
+           "request_model": "gpt-5", "input_tokens": 10, "output_tokens": 2})
+}
+
+#[tokio::test]
+async fn only_a_configured_key_may_post() {
+    let answered = post_as(&alone(), "wrong", "application/json", event("a").to_string()).await;
+    assert_eq!(answered.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(answered.content_type, "application/problem+json");
+}
+
+#[tokio::test]
+async fn events_of_another_org_alone_are_forbidden() {
+    let mut other = event("a");
+    other["org_id"] = json!("globex");
+    let answered = post_as(&alone(), "one", "application/json", other.to_string()).await;
+    assert_eq!(answered.status, StatusCode::FORBIDDEN);
+    assert_eq!(answered.body["items"][0]["problem"]["type"], "urn:fluxori:problem:org-not-allowed");
+    let mixed = json!([other, {"event_id": "b"}]).to_string();
+    let answered = post_as(&alone(), "one", "application/json", mixed).await;
+    assert_eq!(answered.status, StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+#[tokio::test]
+async fn a_body_that_is_no_json_too_large_or_of_another_type_is_refused_as_a_whole() {
+    let router = alone();
+    for (media_type, body, status) in [
+        ("application/json", "{".to_owned(), StatusCode::BAD_REQUEST),
+        ("application/x-www-form-urlencoded", "{}".to_owned(), StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        ("application/x-ndjson", "x".repeat(MAX_BODY_BYTES + 1), StatusCode::PAYLOAD_TOO_LARGE),
+        ("application/x-ndjson", "{}\n".repeat(10_001), StatusCode::PAYLOAD_TOO_LARGE),
+    ] {
+        let answered = post_as(&router, "all", media_type, body).await;
+        assert_eq!(answered.status, status, "{}", answered.body);
+        assert_eq!(answered.body["status"], status.as_u16());
+    }
+}
+
+#[tokio::test]
+async fn rejected_items_say_which_and_why() {
+    let mut negative = event("a");
+    negative["output_tokens"] = json!(-1);
+    let mut future = event("b");
+    future["occurred_at"] = json!("2026-11-22T13:00:00Z");
+    let lines = format!("{negative}\nnot json\n\n{future}\n");
+    let answered = post_as(&alone(), "all", "application/x-ndjson", lines).await;
+    assert_eq!(answered.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(answered.content_type, "application/problem+json");
+    assert_eq!(answered.body["type"], "urn:fluxori:problem:events-rejected");
+    assert_eq!((&answered.body["accepted"], &answered.body["rejected"]), (&json!(0), &json!(3)));
+    assert_eq!(answered.body["position"], Value::Null);
+    assert_eq!(
+        answered.body["items"][0],
+        json!({"index": 0, "event_id": "a", "status": "rejected", "problem": {
+            "type": "urn:fluxori:problem:invalid", "title": "A quantity is not possible",
+            "detail": "output_tokens is negative", "field": "output_tokens"}})
+    );
+    assert_eq!(answered.body["items"][1]["problem"]["type"], "urn:fluxori:problem:not-json");
+    let future = &answered.body["items"][2];
+    assert_eq!((&future["index"], &future["problem"]["field"]), (&json!(2), &json!("occurred_at")));
+    assert_eq!(future["problem"]["type"], "urn:fluxori:problem:occurred-in-future");
+}
+
+#[tokio::test]
+async fn what_the_broker_does_not_acknowledge_is_503_with_the_items_to_send_again() {
+    let answered = post_json(&alone(), json!([event("a"), {"event_id": "b"}])).await;
+    assert_eq!(answered.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answered.retry_after.as_deref(), Some("5"));
+    assert_eq!(answered.body["unacknowledged"], 1);
+    assert_eq!(answered.body["items"][0]["status"], "unacknowledged");
+    assert_eq!(answered.body["items"][1]["status"], "rejected");
+}
+
+#[tokio::test]
+async fn nothing_is_taken_before_the_log_is_known() {
+    let answered = post_json(&router(EmitterOptions::new("127.0.0.1:1"), None), event("a")).await;
+    assert_eq!(answered.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answered.retry_after.as_deref(), Some("5"));
+}
+
+/// A log of its own on the broker that `KAFKA_BROKERS` names.
+async fn fresh_log(partitions: i32) -> (EmitterOptions, LogId, Digest) {
+    let brokers = std::env::var("KAFKA_BROKERS").unwrap_or_default();
+    assert!(
+        !brokers.is_empty(),
+        "KAFKA_BROKERS is not set: this test needs a broker; `cargo xtask test` starts one"
+    );
+    let topic = format!("producer-test-{}", Uuid::now_v7().simple());
+    let spec = TopicSpec { name: topic.clone(), partitions, replication: 1, min_insync_replicas: 1 };
+    spec.create(&brokers).await.unwrap();
+    let log_id = LogId(Uuid::now_v7());
+    let root = Issuer::new(log_id, "root", [7; 32]);
+    let command = Command {
+        command_id: CommandId(log_id.0),
+        issued_at: noon(),
+        actor: "test".to_owned(),
+        reason: "test".to_owned(),
+        reference: None,
+        body: CommandBody::Genesis(Genesis {
+            log_id,
+            root_key: root.public_key(),
+            rules_version: 1,
+            partitions,
+        }),
+    };
+    let publisher = Publisher::new(&PublisherOptions::new(&brokers, &topic)).unwrap();
+    let value = root.sign(&command).unwrap();
+    for partition in 0..partitions {
+        publisher.publish(partition, GLOBAL_KEY.as_bytes(), &value).await.unwrap();
+    }
+    let digest = Digest::of(&fluxori_wire::encode_payload(&command).unwrap());
+    (EmitterOptions { topic, ..EmitterOptions::new(brokers) }, log_id, digest)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn good_items_are_acknowledged_with_their_positions_beside_bad_ones() {
+    let (options, log_id, digest) = fresh_log(4).await;
+    let asked = options.clone();
+    let identity = tokio::task::spawn_blocking(move || {
+        Emitter::new(asked).unwrap().log_identity(Some(digest), Duration::from_secs(20))
+    });
+    assert_eq!(identity.await.unwrap().unwrap().genesis.log_id, log_id);
+
+    let router = router(options, Some(log_id));
+    let one = post_json(&router, event("call-1")).await;
+    assert_eq!(one.status, StatusCode::OK, "{}", one.body);
+    let partition = partition_of(b"acme", 4);
+    let position = Position::of(log_id, partition, 1).to_string();
+    assert_eq!(one.body["position"], position);
+    let item = &one.body["items"][0];
+    assert_eq!((&item["status"], &item["accepted"]), (&json!("accepted"), &json!("acknowledged")));
+    assert_eq!((&item["index"], &item["position"]), (&json!(0), &json!(position)));
+
+    let mut bad = event("call-3");
+    bad["reasoning_output_tokens"] = json!(3);
+    let mixed = post_json(&router, json!([event("call-2"), bad, event("call-1")])).await;
+    assert_eq!(mixed.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!((&mixed.body["accepted"], &mixed.body["rejected"]), (&json!(2), &json!(1)));
+    assert_eq!(mixed.body["position"], Position::of(log_id, partition, 3).to_string());
+    let statuses: Vec<_> =
+        mixed.body["items"].as_array().unwrap().iter().map(|item| item["status"].as_str().unwrap()).collect();
+    assert_eq!(statuses, ["accepted", "rejected", "accepted"]);
+    assert_eq!(mixed.body["items"][2]["event_id"], one.body["items"][0]["event_id"], "the same foreign id");
+
+    let orgs = (0..1_000).map(|n| {
+        let mut event = event(&format!("call-{n}"));
+        event["org_id"] = json!(format!("org-{n}"));
+        event.to_string()
+    });
+    let lines = orgs.collect::<Vec<_>>().join("\n");
+    let many = post_as(&router, "all", "application/x-ndjson", lines).await;
+    assert_eq!((many.status, &many.body["accepted"]), (StatusCode::OK, &json!(1_000)));
+    let position: Position = many.body["position"].as_str().unwrap().parse().unwrap();
+    assert_eq!(position.offsets.len(), 4, "one token covers all partitions");
+}
