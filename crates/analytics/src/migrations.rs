@@ -89,6 +89,16 @@ impl Analytics {
         Ok(())
     }
 
+    /// Drops the database with all that is in it, if it is there: for tests and demonstrations.
+    ///
+    /// # Errors
+    /// [`AnalyticsError::Unreachable`] and [`AnalyticsError::Refused`].
+    pub async fn drop_database(&self) -> Result<(), AnalyticsError> {
+        let server = self.client.clone().with_database("default");
+        let drop = format!("DROP DATABASE IF EXISTS {}", self.database);
+        self.answer("drop the database", server.query_raw(&drop).execute()).await
+    }
+
     async fn applied(&self) -> Result<Vec<AppliedRow>, AnalyticsError> {
         let query = self.client.query(
             "SELECT version, any(name) AS name, any(digest) AS digest FROM schema_migrations \
