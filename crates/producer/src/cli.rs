@@ -47,7 +47,7 @@ pub(crate) struct GenerateArgs {
     /// How many events
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) events: u64,
-    /// Over how many days they are spread; later than 35 days, the ledger does not take them
+    /// Over how many days they are spread; the ledger takes none older than 35 days
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=34))]
     pub(crate) days: u32,
     #[command(flatten)]
