@@ -25,12 +25,10 @@ async fn serve(context: Context) -> Result<(), Box<dyn std::error::Error + Send 
     let stop = context.lifecycle.soft();
     let database = context.health.check("postgres");
     let connected = retry("connect to Postgres and bring the ledger's schema up to date", &stop, || async {
-        let ledger = Ledger::connect(postgres.url.expose(), postgres.max_connections).await?;
-        ledger.migrate().await.map_err(|error| match error {
+        Ledger::prepare(postgres.url.expose(), postgres.max_connections).await.map_err(|error| match error {
             LedgerError::Migrate(_) => Failure::Permanent(error),
             other => Failure::Transient(other),
-        })?;
-        Ok::<_, Failure<LedgerError>>(ledger)
+        })
     })
     .await;
     let ledger = match connected {

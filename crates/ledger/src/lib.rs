@@ -12,8 +12,9 @@ mod take_over;
 
 use std::time::Duration;
 
-use sqlx::PgPool;
+use sqlx::migrate::MigrateDatabase;
 use sqlx::postgres::PgPoolOptions;
+use sqlx::{PgPool, Postgres};
 
 pub use commit::{BatchWrite, CommandRow, Cursor, GlobalRecord, PostingRow, QuarantineRow};
 pub use error::LedgerError;
@@ -44,10 +45,19 @@ impl Ledger {
         Ok(Self { pool })
     }
 
-    /// Brings the schema up to date; safe to call from several processes at once.
-    pub async fn migrate(&self) -> Result<(), LedgerError> {
-        sqlx::migrate!("./migrations").run(&self.pool).await?;
-        Ok(())
+    /// Connects, makes the database if the server has none of that name, and brings the schema up to date. Safe to
+    /// call from several processes at once.
+    pub async fn prepare(url: &str, max_connections: u32) -> Result<Self, LedgerError> {
+        if !Postgres::database_exists(url).await? {
+            match Postgres::create_database(url).await {
+                Err(error) if !Postgres::database_exists(url).await? => return Err(error.into()),
+                // Another process may have made it meanwhile.
+                _ => tracing::info!("made the ledger's database"),
+            }
+        }
+        let ledger = Self::connect(url, max_connections).await?;
+        sqlx::migrate!("./migrations").run(&ledger.pool).await?;
+        Ok(ledger)
     }
 
     /// Whether the database answers.

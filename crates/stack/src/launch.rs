@@ -31,6 +31,29 @@ pub(crate) struct Launched {
 /// Longest time that a run may take to stop, before its supervisor is killed.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 
+/// The services that the environment does not name.
+fn ours(named: &PartialEndpoints) -> Vec<Service> {
+    [
+        (Service::Postgres, named.database_url.is_none()),
+        (Service::Kafka, named.kafka_brokers.is_none()),
+        (Service::Clickhouse, named.clickhouse_url.is_none()),
+    ]
+    .into_iter()
+    .filter_map(|(service, ours)| ours.then_some(service))
+    .collect()
+}
+
+/// Checks that everything is there which building and the services need that the environment does not name.
+pub(crate) fn check_tools(options: &Options) -> Result<()> {
+    let install = options.install || std::env::var("CI").is_ok_and(|value| value == "true");
+    let cache = paths::stack_folder(options)?.join("cache");
+    prerequisites::check(&ours(&PartialEndpoints::from_environment()), &cache, install, &|text| {
+        if !options.quiet {
+            let _ = writeln!(std::io::stderr(), "stack: {text}");
+        }
+    })
+}
+
 /// Starts what the environment does not name, and checks what it does.
 pub(crate) fn launch(options: &Options, lifetime: Lifetime) -> Result<(Endpoints, Option<Launched>)> {
     let progress = |text: String| {
@@ -44,18 +67,9 @@ pub(crate) fn launch(options: &Options, lifetime: Lifetime) -> Result<(Endpoints
         progress("all three services are named in the environment".to_owned());
         return Ok((endpoints, None));
     }
-    let services: Vec<Service> = [
-        (Service::Postgres, named.database_url.is_none()),
-        (Service::Kafka, named.kafka_brokers.is_none()),
-        (Service::Clickhouse, named.clickhouse_url.is_none()),
-    ]
-    .into_iter()
-    .filter_map(|(service, ours)| ours.then_some(service))
-    .collect();
-
+    check_tools(options)?;
+    let services = ours(&named);
     let stack_folder = paths::stack_folder(options)?;
-    let install = options.install || std::env::var("CI").is_ok_and(|value| value == "true");
-    prerequisites::check(&services, &stack_folder.join("cache"), install, &progress)?;
     let binaries = paths::binaries(options)?;
     let plan = Plan {
         named,

@@ -15,6 +15,7 @@ pub mod detached;
 mod endpoints;
 mod launch;
 mod paths;
+pub mod pipeline;
 mod prerequisites;
 mod probe;
 mod process;
@@ -77,6 +78,14 @@ impl Stack {
 
     /// Stops the services and waits for it; dropping does the same.
     pub fn stop(self) {}
+}
+
+/// Checks that the machine has what building and [`Stack::start`] need, to be called before a long build.
+///
+/// # Errors
+/// All that is missing, with the command that installs it.
+pub fn check_tools(options: &Options) -> Result<()> {
+    launch::check_tools(options)
 }
 
 /// The library of ClickHouse's engine, which `clickhouse-engine` runs over; downloaded if it is not there.

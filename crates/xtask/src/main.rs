@@ -1,6 +1,12 @@
 //! The project's one tool. `cargo xtask` without a word says what there is; each word has a module of its own.
 
+mod arrows;
+mod cargo;
+mod check;
+mod demo;
 mod down;
+mod generate;
+mod test;
 mod up;
 
 use std::process::ExitCode;
@@ -18,6 +24,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Word {
+    /// Show the whole pipeline at work: servers, services, grants, usage, ledger and rollups.
+    Demo(demo::Arguments),
+    /// Run unit, property and end-to-end tests on the real servers.
+    Test(test::Arguments),
+    /// Check format, lints, the arrows between crates, and that generated files are up to date.
+    Check(check::Arguments),
+    /// Renew the files that are generated and committed.
+    Generate(generate::Arguments),
     /// Start Postgres, Kafka and ClickHouse, and leave them running.
     Up(up::Arguments),
     /// Stop what `up` has left running, and remove its data.
@@ -50,6 +64,10 @@ enum Output {
 fn main() -> ExitCode {
     let result = match Cli::parse().word {
         None => Cli::command().print_help().map_err(anyhow::Error::from),
+        Some(Word::Demo(arguments)) => demo::run(&arguments),
+        Some(Word::Test(arguments)) => test::run_tests(&arguments),
+        Some(Word::Check(arguments)) => check::run_checks(&arguments),
+        Some(Word::Generate(arguments)) => generate::run(&arguments),
         Some(Word::Up(arguments)) => up::run(&arguments),
         Some(Word::Down) => down::run(),
     };

@@ -1,0 +1,210 @@
+//! `cargo xtask demo`: the whole pipeline at work on the real servers.
+//!
+//! Servers and services up, rates in force, credits granted over REST, usage replayed with duplicates while consumers are
+//! killed, and in the end one table: what the ledger says, what the rollups say, and whether they agree.
+
+mod report;
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use fluxori_stack::Stack;
+use fluxori_stack::pipeline::{Pipeline, PipelineOptions, SERVICES};
+use serde_json::{Value, json};
+
+use crate::StackArguments;
+use crate::cargo::{binaries, build, now, workspace};
+use report::Report;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    stack: StackArguments,
+    /// Replay this trace (CSV: time, input tokens, output tokens) instead of generated usage.
+    #[arg(long)]
+    trace: Option<PathBuf>,
+    /// How many requests to replay.
+    #[arg(long, default_value_t = 60_000)]
+    events: u64,
+    /// How many orgs they are spread over.
+    #[arg(long, default_value_t = 24)]
+    orgs: u64,
+    /// Leave everything running afterwards, until Ctrl-C.
+    #[arg(long)]
+    keep: bool,
+    /// Print one JSON object as the last line instead of tables.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The one org that gets too little.
+const POOR: u64 = 2;
+/// Every so many events, one is sent twice.
+const DUPLICATE_EVERY: u64 = 1000;
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let begin = Instant::now();
+    let say = |text: &str| eprintln!("[{:5.1} s] {text}", begin.elapsed().as_secs_f32());
+    fluxori_stack::check_tools(&arguments.stack.options())?;
+    say("building the binaries");
+    build()?;
+    say("starting Postgres, Kafka and ClickHouse");
+    let options = fluxori_stack::Options { binaries: Some(binaries("debug")), ..arguments.stack.options() };
+    let stack = Stack::start(&options)?;
+    let name = format!("demo_{}", std::process::id());
+    let pipeline = Pipeline::init(PipelineOptions {
+        endpoints: stack.endpoints().clone(),
+        binaries: binaries("debug"),
+        folder: workspace().join("target/stack").join(&name),
+        name,
+        partitions: 8,
+        org_keys: Vec::new(),
+        settings: vec![("FLUXORI__KAFKA__SESSION_TIMEOUT_MS".to_owned(), "6000".to_owned())],
+    })?;
+    say("starting the producer, both consumers, the scheduler and the edge");
+    pipeline.start_all()?;
+    say("putting the rate card in force");
+    let card = workspace().join("rates/2026-11.toml");
+    pipeline.credits(&["rates", "apply", card.to_str().context("path")?, "--output", "json"])?;
+    say(&format!("granting credits to {} orgs over REST", arguments.orgs));
+    grant_all(&pipeline, arguments.orgs)?;
+    say(&format!("replaying {} requests, every {DUPLICATE_EVERY}th sent twice", arguments.events));
+    let sent = replay(&pipeline, arguments, &say)?;
+    say("waiting until ledger and rollups have all of it");
+    let report = wait_for_agreement(&pipeline, arguments, &sent)?;
+    say("done");
+    if !arguments.json {
+        report.print();
+        print_urls(&pipeline)?;
+    }
+    let verdict = report.verdict();
+    if arguments.json {
+        println!("{}", report.json(urls(&pipeline)?));
+    }
+    if arguments.keep {
+        eprintln!("left running until Ctrl-C; logs and keys are in {}", pipeline.keys_folder().display());
+        loop {
+            std::thread::park();
+        }
+    }
+    verdict
+}
+
+pub(crate) fn org_name(number: u64) -> String {
+    format!("org-{number:03}")
+}
+
+/// Every org gets plenty, from a month ago on; one gets too little.
+fn grant_all(pipeline: &Pipeline, orgs: u64) -> Result<()> {
+    let month_ago = chrono::DateTime::<chrono::Utc>::from(now()) - chrono::Days::new(34);
+    let effective_at = month_ago.to_rfc3339();
+    for number in 1..=orgs {
+        let amount = if number == POOR { "25" } else { "5000000" };
+        let grant = json!({
+            "org_id": org_name(number), "kind": "prepaid", "amount": amount, "effective_at": effective_at,
+            "purchased": true, "reason": "demo",
+        });
+        let answer = pipeline.post("edge", "/v1/allocations", &grant)?;
+        ensure!(answer.status == 201, "a grant was answered with {}: {}", answer.status, answer.body);
+    }
+    Ok(())
+}
+
+/// Runs the producer's replay, and kills a consumer of each kind in the middle of it.
+fn replay(pipeline: &Pipeline, arguments: &Arguments, say: &dyn Fn(&str)) -> Result<Value> {
+    let mut command = pipeline.command("producer");
+    match &arguments.trace {
+        Some(trace) => command.arg("replay").arg(trace),
+        None => command.arg("generate"),
+    };
+    let (events, orgs, every) =
+        (arguments.events.to_string(), arguments.orgs.to_string(), DUPLICATE_EVERY.to_string());
+    command.args(["--events", &events, "--orgs", &orgs, "--org-prefix", "org", "--duplicate-every", &every]);
+    command.args(["--output", "json"]).stdout(Stdio::piped());
+    let replay = command.spawn().context("cannot start producer")?;
+    let quarter = arguments.events / 4;
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while applied(pipeline) < quarter && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    for consumer in ["ledger-consumer", "analytics-consumer"] {
+        say(&format!("killing the {consumer} (SIGKILL) and starting it again"));
+        pipeline.kill(consumer)?;
+        pipeline.start(consumer)?;
+    }
+    let output = replay.wait_with_output()?;
+    ensure!(output.status.success(), "the replay failed ({})", output.status);
+    let text = String::from_utf8_lossy(&output.stdout);
+    let last =
+        text.lines().rev().find(|line| line.starts_with('{')).context("the replay printed no summary")?;
+    Ok(serde_json::from_str(last)?)
+}
+
+/// How many records the ledger consumer says that it has debited.
+fn applied(pipeline: &Pipeline) -> u64 {
+    let Ok(text) = pipeline.metrics("ledger-consumer") else { return 0 };
+    text.lines()
+        .filter(|line| line.starts_with("ledger_records_total") && line.contains("debited"))
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+        .sum()
+}
+
+/// Reads both sides until they agree and hold everything that was sent, or two minutes are over.
+fn wait_for_agreement(pipeline: &Pipeline, arguments: &Arguments, sent: &Value) -> Result<Report> {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    loop {
+        let report = Report::read(pipeline, arguments.orgs, sent);
+        match report {
+            Ok(report) if report.is_complete() || Instant::now() > deadline => {
+                return Ok(report.with_checks(pipeline)?);
+            }
+            Err(error) if Instant::now() > deadline => bail!("the sums cannot be read: {error:#}"),
+            _ => std::thread::sleep(Duration::from_millis(250)),
+        }
+    }
+}
+
+fn urls(pipeline: &Pipeline) -> Result<Value> {
+    let mut urls = serde_json::Map::new();
+    for (service, _) in SERVICES {
+        urls.insert(service.to_owned(), pipeline.url(service)?.into());
+    }
+    for (name, value) in pipeline.environment() {
+        let name = match name.as_str() {
+            "KAFKA_BROKERS" => "kafka",
+            "DATABASE_URL" => "postgres",
+            "CLICKHOUSE_URL" => "clickhouse",
+            _ => continue,
+        };
+        urls.insert(name.to_owned(), value.clone().into());
+    }
+    urls.insert("api_key".to_owned(), pipeline.admin_key().into());
+    Ok(urls.into())
+}
+
+fn print_urls(pipeline: &Pipeline) -> Result<()> {
+    let key = pipeline.admin_key();
+    let value = |wanted: &str| {
+        pipeline
+            .environment()
+            .iter()
+            .find(|(name, _)| name == wanted)
+            .map(|(_, value)| value.as_str())
+            .unwrap_or_default()
+    };
+    let database = value("FLUXORI__CLICKHOUSE__DATABASE");
+    println!("\nWith --keep all of it stays up. How to ask each part:");
+    println!(
+        "  edge        curl -H 'Authorization: Bearer {key}' '{}/v1/balance?org_id=org-001'",
+        pipeline.url("edge")?
+    );
+    println!("  ledger      psql {} -c 'SELECT * FROM ledger.organizations'", value("DATABASE_URL"));
+    println!(
+        "  rollups     curl '{}/?database={database}' --data 'SELECT * FROM v_usage_daily LIMIT 10 FORMAT PrettyCompact'",
+        value("CLICKHOUSE_URL")
+    );
+    println!("  metrics     curl {}/metrics", pipeline.url("ledger-consumer")?);
+    Ok(())
+}

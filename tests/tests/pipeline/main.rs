@@ -1,0 +1,5 @@
+//! The real binaries on the real servers: each test is a promise of the pipeline.
+
+mod faults;
+mod ingest;
+mod ledger;
