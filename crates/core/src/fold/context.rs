@@ -62,6 +62,18 @@ pub struct LogIdentity {
     pub digest: Digest,
 }
 
+impl LogIdentity {
+    /// Which log a partition belongs to, by its first record.
+    ///
+    /// # Errors
+    /// It is no genesis, under unknown rules, or not the one that is pinned.
+    pub fn of_first_record(partition: i32, pinned: Option<Digest>, first: &Record) -> Result<Self, Halt> {
+        let mut context = Context::new(partition, pinned);
+        context.begin(first)?;
+        context.log.ok_or(Halt::NoGenesis { partition })
+    }
+}
+
 /// A key that may give commands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IssuerKey {
