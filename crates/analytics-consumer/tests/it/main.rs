@@ -5,4 +5,6 @@ mod admitter;
 #[cfg(test)]
 mod log;
 #[cfg(test)]
+mod proxy;
+#[cfg(test)]
 mod sealed_ranges;

@@ -16,6 +16,7 @@ use fluxori_stream::{
 use tokio_util::sync::CancellationToken;
 
 use crate::log::{LOG, Log, eventful};
+use crate::proxy::Proxy;
 
 /// A topic, a group and a database of their own.
 struct Pipeline {
@@ -31,17 +32,15 @@ fn server(variable: &str) -> String {
     })
 }
 
+fn database(url: String, name: &str) -> Analytics {
+    Analytics::new(&AnalyticsOptions { url, database: name.to_owned(), user: None, password: None }).unwrap()
+}
+
 async fn with_pipeline<F: Future<Output = ()>>(log: Log, test: impl FnOnce(Arc<Pipeline>) -> F) {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let name = format!("test_consumer_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     let brokers = server("KAFKA_BROKERS");
-    let analytics = Analytics::new(&AnalyticsOptions {
-        url: server("CLICKHOUSE_URL"),
-        database: name.clone(),
-        user: None,
-        password: None,
-    })
-    .unwrap();
+    let analytics = database(server("CLICKHOUSE_URL"), &name);
     analytics.drop_database().await.unwrap();
     analytics.migrate().await.unwrap();
     let spec = TopicSpec { name: name.clone(), partitions: 1, replication: 1, min_insync_replicas: 1 };
@@ -74,18 +73,21 @@ impl Pipeline {
         ConsumerGroup::new(options)
     }
 
-    fn processor(&self) -> AnalyticsProcessor {
+    fn processor(&self, analytics: &Analytics, health: &Health) -> AnalyticsProcessor {
         let reader = LogReader::new(&self.brokers, &self.name).unwrap();
-        let health = Health::new("test").check("clickhouse");
-        AnalyticsProcessor::new(self.analytics.clone(), reader, self.log.genesis, health)
+        AnalyticsProcessor::new(analytics.clone(), reader, self.log.genesis, health.check("clickhouse"))
     }
 
     /// Runs the consumer until `enough`, then asks it to end.
-    async fn consume(&self, mut enough: impl AsyncFnMut(&GroupStatus) -> bool) {
+    async fn consume(&self, enough: impl AsyncFnMut(&GroupStatus) -> bool) {
+        self.run(self.processor(&self.analytics, &Health::new("test")), enough).await;
+    }
+
+    async fn run(&self, processor: AnalyticsProcessor, mut enough: impl AsyncFnMut(&GroupStatus) -> bool) {
         let group = self.group();
         let status = group.status();
         let stop = CancellationToken::new();
-        let running = tokio::spawn(group.run(self.processor(), stop.clone()));
+        let running = tokio::spawn(group.run(processor, stop.clone()));
         let until = Instant::now() + Duration::from_secs(40);
         loop {
             let now = status.borrow().clone();
@@ -295,6 +297,44 @@ async fn killed_in_the_middle_of_batches_it_counts_every_event_once() {
         let sums = pipeline.sums().await;
         assert_eq!((sums[0].events, sums[0].credits_raw.to_string()), (EVENTS, "37500".to_owned()));
         assert!(sums[0].agree(), "{sums:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clickhouse_that_is_away_is_waited_for_and_nothing_is_lost() {
+    let mut log = eventful(1);
+    for id in 0..2_000 {
+        log.usage("acme", 1_000 + id, 1_000);
+    }
+    with_pipeline(log, async |pipeline| {
+        let target = pipeline.analytics.url().trim_start_matches("http://").to_owned();
+        let mut proxy = Proxy::open(&target).await;
+        let health = Health::new("test");
+        let processor = pipeline.processor(&database(proxy.url(), &pipeline.name), &health);
+        let mut outages = 0;
+        pipeline
+            .run(processor, async |status| {
+                let events = pipeline.events().await;
+                if events < 300 * (outages + 1) || outages == 3 {
+                    return events == 2_008;
+                }
+                outages += 1;
+                proxy.close();
+                let until = Instant::now() + Duration::from_secs(10);
+                while health.is_ready() {
+                    assert!(Instant::now() < until, "nobody noticed");
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                assert!(status.not_ready().is_none(), "the partition stays: {status:?}");
+                proxy.reopen().await;
+                false
+            })
+            .await;
+        assert!(outages == 3 && health.is_ready());
+        let sums = pipeline.sums().await;
+        assert_eq!(sums.iter().map(|org| org.events).collect::<Vec<_>>(), [2_002, 4, 2]);
+        assert!(sums.iter().all(OrgSums::agree), "{sums:?}");
     })
     .await;
 }

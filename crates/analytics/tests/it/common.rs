@@ -21,10 +21,10 @@ pub(crate) async fn with_database<F: Future<Output = ()>>(test: impl FnOnce(Anal
     let database = format!("test_analytics_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     let options = AnalyticsOptions { url, database, user: None, password: None };
     let analytics = Analytics::new(&options).unwrap();
-    query(&analytics, &format!("DROP DATABASE IF EXISTS {}", analytics.database())).await;
+    analytics.drop_database().await.unwrap();
     analytics.migrate().await.expect("the database is set up");
     test(analytics.clone()).await;
-    query(&analytics, &format!("DROP DATABASE {}", analytics.database())).await;
+    analytics.drop_database().await.unwrap();
 }
 
 fn client(analytics: &Analytics) -> clickhouse::Client {
@@ -38,6 +38,12 @@ pub(crate) async fn query(analytics: &Analytics, sql: &str) {
 
 /// One number; names need no database.
 pub(crate) async fn number(analytics: &Analytics, sql: &str) -> i64 {
+    let client = client(analytics).with_database(analytics.database());
+    client.query_raw(sql).fetch_one().await.unwrap()
+}
+
+/// One text; names need no database.
+pub(crate) async fn text(analytics: &Analytics, sql: &str) -> String {
     let client = client(analytics).with_database(analytics.database());
     client.query_raw(sql).fetch_one().await.unwrap()
 }
