@@ -1,9 +1,18 @@
 //! `credits`: the operators' tool. Each word has a module of its own.
 
+mod balance;
+mod command;
+mod duration;
 mod error;
+mod grant;
 mod log_init;
+mod org;
 mod output;
+mod quarantine;
+mod rates;
 mod session;
+mod transactions;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -53,6 +62,39 @@ enum Word {
     /// Begin a log
     #[command(subcommand, arg_required_else_help = true)]
     Log(LogWord),
+    /// Grant credits to an organization or to one of its users
+    ///
+    /// Waits until the ledger has carried it out. Examples:
+    ///
+    ///   credits grant acme 1000
+    ///   credits grant acme 250.5 --user jo --expires-in 30d --reason 'onboarding'
+    ///   credits grant acme 100 --module rag-retrieval --priority 10 --idempotency-key inv-2026-11
+    #[command(verbatim_doc_comment)]
+    Grant(grant::GrantArguments),
+    /// Open organizations
+    #[command(subcommand, arg_required_else_help = true)]
+    Org(OrgWord),
+    /// Change what an organization has chosen
+    #[command(subcommand, arg_required_else_help = true)]
+    Policy(PolicyWord),
+    /// Add credits to an allocation that has not ended, or take what is left in it
+    ///
+    ///   credits adjust acme 0198f2aa-7c1e-7d3b-9a51-3f1f0c8b2d11 -25 --reason 'granted twice'
+    #[command(verbatim_doc_comment)]
+    Adjust(org::AdjustArguments),
+    /// Show an organization's balance and its allocations
+    Balance(balance::BalanceArguments),
+    /// Show an organization's postings, newest first
+    Transactions(transactions::TransactionsArguments),
+    /// Prices of models
+    #[command(subcommand, arg_required_else_help = true)]
+    Rates(RatesWord),
+    /// Prove that the ledger is what the log says
+    #[command(subcommand, arg_required_else_help = true)]
+    Ledger(LedgerWord),
+    /// Records that were not applied
+    #[command(subcommand, arg_required_else_help = true)]
+    Quarantine(QuarantineWord),
 }
 
 #[derive(Debug, Subcommand)]
@@ -62,6 +104,52 @@ enum LogWord {
     /// The keys and the exact bytes of the genesis are saved in the folder first, so a run that died half-way is
     /// finished by the next. A topic that is another log is refused.
     Init(log_init::InitArguments),
+}
+
+#[derive(Debug, Subcommand)]
+enum OrgWord {
+    /// Open an organization without a grant; usage that waited for it is charged now
+    Open(org::PolicyArguments),
+}
+
+#[derive(Debug, Subcommand)]
+enum PolicyWord {
+    /// Set what happens to usage that no allocation covers, and the grace after an expiry
+    Set(org::PolicyArguments),
+}
+
+#[derive(Debug, Subcommand)]
+enum RatesWord {
+    /// Put a rate card in force; the same card again changes nothing
+    ///
+    /// The card goes into every partition of the log in parts and takes effect there at its seal. Waits until the
+    /// ledger has come to all of them.
+    Apply(rates::ApplyArguments),
+    /// Show the prices in force
+    ///
+    ///   credits rates list --model o3
+    ///   credits rates list --at 2025-05-01T00:00:00Z
+    #[command(verbatim_doc_comment)]
+    List(rates::ListArguments),
+}
+
+#[derive(Debug, Subcommand)]
+enum LedgerWord {
+    /// Fold the whole log in memory and compare it with Postgres
+    ///
+    /// Folds every partition up to the ledger's cursor and compares counters, outcomes, and per organization number,
+    /// head, totals, balance, allocations and postings. Exits with 1 and the first organization and posting that
+    /// differ, if any.
+    Verify,
+}
+
+#[derive(Debug, Subcommand)]
+enum QuarantineWord {
+    /// List them with their reasons, latest first
+    ///
+    ///   credits quarantine list --org acme --reason conflict
+    #[command(verbatim_doc_comment)]
+    List(quarantine::ListArguments),
 }
 
 fn main() -> ExitCode {
@@ -91,5 +179,15 @@ fn run(cli: Cli) -> Result<ExitCode, CliError> {
 async fn carry_out(session: &Session, word: Word) -> Result<(), CliError> {
     match word {
         Word::Log(LogWord::Init(arguments)) => log_init::run(session, &arguments).await,
+        Word::Grant(arguments) => grant::run(session, &arguments).await,
+        Word::Org(OrgWord::Open(arguments)) => org::open(session, &arguments).await,
+        Word::Policy(PolicyWord::Set(arguments)) => org::set_policy(session, &arguments).await,
+        Word::Adjust(arguments) => org::adjust(session, &arguments).await,
+        Word::Balance(arguments) => balance::run(session, &arguments).await,
+        Word::Transactions(arguments) => transactions::run(session, &arguments).await,
+        Word::Rates(RatesWord::Apply(arguments)) => rates::apply(session, &arguments).await,
+        Word::Rates(RatesWord::List(arguments)) => rates::list(session, &arguments).await,
+        Word::Ledger(LedgerWord::Verify) => verify::run(session).await,
+        Word::Quarantine(QuarantineWord::List(arguments)) => quarantine::list(session, &arguments).await,
     }
 }

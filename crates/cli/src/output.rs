@@ -3,11 +3,15 @@
 use std::io::Write as _;
 
 use clap::ValueEnum;
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle, presets};
 use fluxori_core::time::Timestamp;
 use serde::Serialize;
 
 use crate::error::CliError;
+
+const RULE: LineStyle = LineStyle::none().fill('─').junction('─');
+const STYLE: TableStyle =
+    presets::UTF8_HORIZONTAL_ONLY.header_separator(RULE).row_separator(LineStyle::none());
 
 /// For whom a command writes on standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -44,7 +48,7 @@ pub(crate) fn table<const N: usize>(
 ) -> String {
     let mut table = Table::new();
     table
-        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .load_style(STYLE)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_header(header.map(Cell::new));
     for row in rows {

@@ -16,7 +16,7 @@ pub use outcomes::{CommandOutcome, QuarantineFilter, QuarantinedRecord};
 pub use snapshot::{OrgSnapshot, OrgSums, Organization};
 pub use tiers::TierRecord;
 pub use transactions::TransactionRecord;
-pub use verify::Heads;
+pub use verify::{Heads, RowSums, digest_word};
 
 use crate::{Ledger, LedgerError};
 

@@ -117,10 +117,10 @@ impl Ledger {
         Ok(rows.into_iter().map(QuarantineColumns::read).collect())
     }
 
-    /// The record at one place of the log, if it was quarantined.
+    /// The record at one place of the log, if it was quarantined; `org` is whose it says it is, none for a global one.
     pub async fn quarantined_at(
         &self,
-        org: &OrgId,
+        org: Option<&OrgId>,
         partition: i32,
         offset: i64,
     ) -> Result<Option<QuarantinedRecord>, LedgerError> {
@@ -129,7 +129,7 @@ impl Ledger {
             "SELECT org_id, log_partition, log_offset, reason, detail, event_id, append_time, status
              FROM ledger.quarantine
              WHERE org_id = ANY(ARRAY[$1, '']) AND log_partition = $2 AND log_offset = $3",
-            org.as_str(),
+            org.map_or("", OrgId::as_str),
             partition,
             offset,
         )

@@ -1,0 +1,165 @@
+//! Giving a command of an org: sign it, publish it, wait for its outcome.
+
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use fluxori_core::command::{Command, CommandBody};
+use fluxori_core::id::{CommandId, OrgId};
+use fluxori_core::record::partition_of;
+use fluxori_ledger::{CommandOutcome, Ledger};
+use fluxori_runtime::clock;
+use fluxori_wire::Position;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::error::CliError;
+use crate::session::Session;
+
+/// How often the ledger is asked whether it has come to a command.
+const POLL: Duration = Duration::from_millis(25);
+
+/// Why a command is given, and how long its outcome is waited for.
+#[derive(Debug, Args)]
+pub(crate) struct GivingArguments {
+    /// What it refers to elsewhere: an invoice, a ticket
+    #[arg(long, value_name = "TEXT")]
+    reference: Option<String>,
+    /// Who asks for it
+    #[arg(long, env = "USER", default_value = "operator", hide_env = true, value_name = "NAME")]
+    actor: String,
+    /// Your own name for this command: given again under the same name, it is not carried out again
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+    #[command(flatten)]
+    waiting: WaitingArguments,
+}
+
+/// How long an outcome is waited for.
+#[derive(Debug, Args)]
+pub(crate) struct WaitingArguments {
+    /// Return once the broker has it, without the ledger's answer
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    /// How long to wait for the ledger
+    #[arg(long, value_name = "SPAN", default_value = "10s", value_parser = crate::duration::parse)]
+    pub(crate) timeout: Duration,
+}
+
+/// What became of a command.
+#[derive(Debug, Serialize)]
+pub(crate) struct Given {
+    pub(crate) status: GivenStatus,
+    pub(crate) org_id: String,
+    pub(crate) command_id: String,
+    pub(crate) position: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum GivenStatus {
+    /// The ledger has carried it out.
+    Applied,
+    /// The ledger had carried it out before.
+    Repeated,
+    /// The broker has it; the ledger was not waited for.
+    Published,
+}
+
+impl Given {
+    /// `done` for people, with what is to be known about where it is.
+    pub(crate) fn text(&self, done: &str) -> String {
+        let note = match self.status {
+            GivenStatus::Applied => String::new(),
+            GivenStatus::Repeated => "\nThis command was given before; nothing was changed.".to_owned(),
+            GivenStatus::Published => "\nThe log has it; the ledger will come to it.".to_owned(),
+        };
+        format!("{done}{note}\ncommand {}, position {}", self.command_id, self.position)
+    }
+}
+
+/// Gives a command to an org's partition.
+pub(crate) async fn give(
+    session: &Session,
+    body: CommandBody,
+    reason: &str,
+    arguments: &GivingArguments,
+) -> Result<Given, CliError> {
+    let Some(org) = body.org().cloned() else {
+        return Err(CliError::Refused("a command of no org".to_owned()));
+    };
+    let reader = session.reader()?;
+    let log = session.log(&reader).await?;
+    let issuer = session.issuer(&log)?;
+    let key = arguments.idempotency_key.as_deref();
+    let command_id =
+        key.map_or_else(|| CommandId(Uuid::now_v7()), |key| CommandId::from_idempotency_key(&org, key));
+    let given = |status, partition, offset| Given {
+        status,
+        org_id: org.to_string(),
+        command_id: command_id.to_string(),
+        position: Position::of(log.genesis.log_id, partition, offset).to_string(),
+    };
+    let ledger = if arguments.waiting.no_wait { None } else { Some(session.ledger().await?) };
+    if let (Some(ledger), Some(_)) = (&ledger, key)
+        && let Some(outcome) = ledger.command_outcome(&org, command_id).await?
+    {
+        let outcome = accepted(outcome)?;
+        return Ok(given(GivenStatus::Repeated, outcome.partition, outcome.offset));
+    }
+    let command = Command {
+        command_id,
+        issued_at: clock::now().into(),
+        actor: arguments.actor.clone(),
+        reason: reason.to_owned(),
+        reference: arguments.reference.clone(),
+        body,
+    };
+    let partition = partition_of(org.as_str().as_bytes(), log.genesis.partitions);
+    let value = issuer.sign(&command)?;
+    let place = session.publisher()?.publish(partition, org.as_str().as_bytes(), &value).await?;
+    let Some(ledger) = ledger else {
+        return Ok(given(GivenStatus::Published, place.partition, place.offset));
+    };
+    let deadline = Instant::now() + arguments.waiting.timeout;
+    let outcome = wait(&ledger, &org, command_id, place, deadline).await?;
+    Ok(given(GivenStatus::Applied, outcome.partition, outcome.offset))
+}
+
+/// Waits until the ledger has come to the command.
+async fn wait(
+    ledger: &Ledger,
+    org: &OrgId,
+    command_id: CommandId,
+    place: fluxori_stream::Position,
+    deadline: Instant,
+) -> Result<CommandOutcome, CliError> {
+    loop {
+        // The cursor is read first: when it has passed, the outcome is there or there is none.
+        let cursors = ledger.cursors().await?;
+        if let Some(outcome) = ledger.command_outcome(org, command_id).await? {
+            return accepted(outcome);
+        }
+        let cursor = cursors.iter().find(|cursor| cursor.partition == place.partition);
+        if cursor.is_some_and(|cursor| cursor.has_passed(place.offset)) {
+            let record = ledger.quarantined_at(Some(org), place.partition, place.offset).await?;
+            let why = record
+                .map_or_else(|| "no reason is known".to_owned(), |r| format!("{}: {}", r.reason, r.detail));
+            return Err(CliError::Rejected(format!("it is in the quarantine ({why})")));
+        }
+        if Instant::now() >= deadline {
+            return Err(CliError::NotYet(format!(
+                "the log has the command (id {command_id}, partition {} offset {}), and the ledger has not come to it \
+                 yet; is ledger-consumer running? Do not give it again: it will be carried out",
+                place.partition, place.offset
+            )));
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+fn accepted(outcome: CommandOutcome) -> Result<CommandOutcome, CliError> {
+    match outcome.rejection {
+        Some(rejection) => Err(CliError::Rejected(rejection)),
+        None => Ok(outcome),
+    }
+}

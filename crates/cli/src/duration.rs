@@ -1,0 +1,33 @@
+//! Spans of time as people write them: `90s`, `5m`, `12h`, `30d`, `2w`.
+
+use std::time::Duration;
+
+/// Reads a whole number with a unit.
+pub(crate) fn parse(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is no span of time such as 90s, 5m, 12h, 30d or 2w");
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        'w' => 604_800,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = text.strip_suffix(unit).unwrap_or_default().parse().map_err(|_| wrong())?;
+    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_needs_its_unit() {
+        assert_eq!(parse("30d"), Ok(Duration::from_secs(30 * 86_400)));
+        assert_eq!(parse("5m"), Ok(Duration::from_mins(5)));
+        for wrong in ["", "5", "d", "-1d", "1.5h", "5 m", "99999999999999999999w", "1µ"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! `credits grant`.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use fluxori_core::amount::Credits;
+use fluxori_core::command::{Account, AllocationKind, CommandBody, Grant, Scope};
+use fluxori_core::id::{Feature, Model, Module, OrgId, UserId};
+use fluxori_core::time::Timestamp;
+use fluxori_runtime::clock;
+
+use crate::command::{GivingArguments, give};
+use crate::error::CliError;
+use crate::session::Session;
+
+/// The kinds of allocation that can be granted by hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// Granted once; may never expire
+    Prepaid,
+    /// For one period of a plan
+    Subscription,
+    /// For one period, use it or lose it
+    Quota,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GrantArguments {
+    /// The organization; opened if it is not
+    org: OrgId,
+    /// How many credits
+    #[arg(allow_negative_numbers = true)]
+    amount: Credits,
+    /// Only for this user of the organization
+    #[arg(long)]
+    user: Option<UserId>,
+    /// What makes and ends it
+    #[arg(long, value_enum, default_value_t = Kind::Prepaid)]
+    kind: Kind,
+    /// First instant at which it may be spent, such as 2026-12-01T00:00:00Z [default: now]
+    #[arg(long, value_name = "TIME")]
+    effective_at: Option<Timestamp>,
+    /// First instant at which it may no longer be spent [default: never]
+    #[arg(long, value_name = "TIME", conflicts_with = "expires_in")]
+    expires_at: Option<Timestamp>,
+    /// The same as a span from its beginning, such as 30d
+    #[arg(long, value_name = "SPAN", value_parser = crate::duration::parse)]
+    expires_in: Option<Duration>,
+    /// Lower burns first
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
+    priority: i32,
+    /// Only for this module; may be given several times
+    #[arg(long = "module", value_name = "MODULE")]
+    modules: Vec<Module>,
+    /// Only for this feature; may be given several times
+    #[arg(long = "feature", value_name = "FEATURE")]
+    features: Vec<Feature>,
+    /// Only for this model; may be given several times
+    #[arg(long = "model", value_name = "MODEL")]
+    models: Vec<Model>,
+    /// Paid for, rather than free
+    #[arg(long)]
+    purchased: bool,
+    /// Why
+    #[arg(long, value_name = "TEXT", default_value = "by hand")]
+    reason: String,
+    #[command(flatten)]
+    giving: GivingArguments,
+}
+
+impl GrantArguments {
+    fn grant(&self, now: Timestamp) -> Grant {
+        let effective_at = self.effective_at.unwrap_or(now);
+        let scope = Scope {
+            modules: self.modules.iter().cloned().collect(),
+            features: self.features.iter().cloned().collect(),
+            models: self.models.iter().cloned().collect(),
+        };
+        Grant {
+            account: self.user.clone().map_or(Account::Organization, Account::User),
+            kind: match self.kind {
+                Kind::Prepaid => AllocationKind::Prepaid,
+                Kind::Subscription => AllocationKind::Subscription,
+                Kind::Quota => AllocationKind::Quota,
+            },
+            amount: self.amount,
+            effective_at,
+            expires_at: self.expires_at.or_else(|| self.expires_in.map(|span| effective_at.after(span))),
+            priority: self.priority,
+            scope,
+            purchased: self.purchased,
+        }
+    }
+}
+
+pub(crate) async fn run(session: &Session, arguments: &GrantArguments) -> Result<(), CliError> {
+    let grant = arguments.grant(clock::now().into());
+    let body = CommandBody::Grant(arguments.org.clone(), grant);
+    let given = give(session, body, &arguments.reason, &arguments.giving).await?;
+    session.output.print(&given, |given| {
+        let to = arguments.user.as_ref().map_or_else(String::new, |user| format!(", user {user}"));
+        given.text(&format!("Granted {} credits to {}{to}.", arguments.amount, given.org_id))
+    })
+}

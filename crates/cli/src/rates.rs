@@ -1,0 +1,8 @@
+//! `credits rates`: rate cards into the log, and what is in force.
+
+mod apply;
+mod file;
+mod list;
+
+pub(crate) use apply::{ApplyArguments, apply};
+pub(crate) use list::{ListArguments, list};

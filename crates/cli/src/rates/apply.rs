@@ -1,0 +1,274 @@
+//! `credits rates apply`: parts, then the seal that puts them in force, into every partition.
+//!
+//! Ids, times and bytes of the commands follow from the file alone, so that a run that was cut off is finished by the
+//! next, and the same file twice changes nothing.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use fluxori_core::command::{Command, CommandBody, RatesPart, RatesSeal};
+use fluxori_core::digest::Digest;
+use fluxori_core::fold::LogIdentity;
+use fluxori_core::id::{CommandId, GLOBAL_KEY};
+use fluxori_core::rates::{part_digest, revision_digest};
+use fluxori_ledger::{CommandOutcome, Ledger};
+use fluxori_stream::{Position, Publisher};
+use fluxori_wire::encode_payload;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::file::RateCard;
+use crate::command::WaitingArguments;
+use crate::error::CliError;
+use crate::session::Session;
+
+/// Prices in one part: some 2 KB. A change would give the parts of a card applied before another content.
+const PRICES_IN_PART: usize = 16;
+const POLL: Duration = Duration::from_millis(50);
+
+#[derive(Debug, Args)]
+pub(crate) struct ApplyArguments {
+    /// The rate card, such as rates/2026-11.toml
+    file: PathBuf,
+    /// Only check the file
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    waiting: WaitingArguments,
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    revision: String,
+    prices: usize,
+    parts: usize,
+    partitions: i32,
+    status: Status,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Status {
+    Checked,
+    Published,
+    InForce,
+    AlreadyInForce,
+}
+
+pub(crate) async fn apply(session: &Session, arguments: &ApplyArguments) -> Result<(), CliError> {
+    let card = RateCard::read(&arguments.file)?;
+    let parts = card.prices.len().div_ceil(PRICES_IN_PART);
+    let answer = |status, partitions| Answer {
+        revision: card.revision.to_string(),
+        prices: card.prices.len(),
+        parts,
+        partitions,
+        status,
+    };
+    if arguments.dry_run {
+        return session.output.print(&answer(Status::Checked, 0), text);
+    }
+    let reader = session.reader()?;
+    let log = session.log(&reader).await?;
+    let issuer = session.issuer(&log)?;
+    let partitions = log.genesis.partitions;
+    let commands = commands(&card, &log);
+    let seal = Seal::of(&commands)?;
+    let ledger = if arguments.waiting.no_wait { None } else { Some(session.ledger().await?) };
+    let mut applied = BTreeSet::new();
+    if let Some(ledger) = &ledger {
+        applied = seal.applied(&card, &ledger.global_outcomes(seal.id).await?)?;
+    }
+    if (0..partitions).all(|partition| applied.contains(&partition)) {
+        return session.output.print(&answer(Status::AlreadyInForce, partitions), text);
+    }
+    let values = commands.iter().map(|command| issuer.sign(command)).collect::<Result<Vec<_>, _>>()?;
+    let missing = (0..partitions).filter(|partition| !applied.contains(partition));
+    let places = publish(&session.publisher()?, missing, &values).await?;
+    let Some(ledger) = ledger else {
+        return session.output.print(&answer(Status::Published, partitions), text);
+    };
+    wait(&ledger, &card, &seal, places, arguments.waiting.timeout).await?;
+    session.output.print(&answer(Status::InForce, partitions), text)
+}
+
+fn text(answer: &Answer) -> String {
+    let (revision, prices) = (&answer.revision, answer.prices);
+    match answer.status {
+        Status::Checked => {
+            format!("The card is right: revision {revision} with {prices} prices. Nothing was published.")
+        }
+        Status::Published => format!(
+            "Revision {revision} with {prices} prices is in the log, in {} partitions; the ledger will come to it.",
+            answer.partitions
+        ),
+        Status::InForce => {
+            format!(
+                "Revision {revision} with {prices} prices is in force in all {} partitions.",
+                answer.partitions
+            )
+        }
+        Status::AlreadyInForce => {
+            format!(
+                "Revision {revision} is already in force in all {} partitions; nothing was changed.",
+                answer.partitions
+            )
+        }
+    }
+}
+
+/// The commands of a card: its parts, then its seal.
+fn commands(card: &RateCard, log: &LogIdentity) -> Vec<Command> {
+    let command = |name: String, body| Command {
+        command_id: CommandId(Uuid::new_v5(
+            &log.genesis.log_id.0,
+            format!("rates/{}/{name}", card.revision).as_bytes(),
+        )),
+        issued_at: card.issued_at,
+        actor: "credits rates apply".to_owned(),
+        reason: format!("rate card {}", card.revision),
+        reference: card.source.clone(),
+        body,
+    };
+    let mut commands = Vec::new();
+    let mut digests = Vec::new();
+    for (index, prices) in (0_i32..).zip(card.prices.chunks(PRICES_IN_PART)) {
+        digests.push(part_digest(prices));
+        let part = RatesPart { revision: card.revision.clone(), index, prices: prices.to_vec() };
+        commands.push(command(index.to_string(), CommandBody::RatesPart(part)));
+    }
+    let seal = RatesSeal {
+        revision: card.revision.clone(),
+        parts: i32::try_from(digests.len()).unwrap_or(i32::MAX),
+        digest: revision_digest(&card.revision, &digests),
+    };
+    commands.push(command("seal".to_owned(), CommandBody::RatesSeal(seal)));
+    commands
+}
+
+/// The command that puts the card in force.
+struct Seal {
+    id: CommandId,
+    payload_digest: Digest,
+}
+
+impl Seal {
+    fn of(commands: &[Command]) -> Result<Self, CliError> {
+        let seal = commands.last().ok_or_else(|| CliError::Refused("a card without a seal".to_owned()))?;
+        Ok(Self { id: seal.command_id, payload_digest: Digest::of(&encode_payload(seal)?) })
+    }
+
+    /// The partitions in which the card is in force.
+    fn applied(&self, card: &RateCard, outcomes: &[CommandOutcome]) -> Result<BTreeSet<i32>, CliError> {
+        let mut applied = BTreeSet::new();
+        for outcome in outcomes {
+            if outcome.payload_digest != self.payload_digest {
+                return Err(CliError::Refused(format!(
+                    "revision {} was applied before with another content, and a revision never changes; give the file \
+                     a new revision",
+                    card.revision
+                )));
+            }
+            if let Some(rejection) = &outcome.rejection {
+                return Err(CliError::Rejected(format!(
+                    "{rejection} (partition {}); give the file a new revision and apply it",
+                    outcome.partition
+                )));
+            }
+            applied.insert(outcome.partition);
+        }
+        Ok(applied)
+    }
+}
+
+/// Publishes all records into each partition, in order, and returns where the seals are.
+async fn publish(
+    publisher: &Publisher,
+    partitions: impl Iterator<Item = i32>,
+    values: &[Vec<u8>],
+) -> Result<Vec<Position>, CliError> {
+    let mut deliveries = Vec::new();
+    for partition in partitions {
+        let mut of_partition = Vec::new();
+        for value in values {
+            of_partition.push(publisher.enqueue(partition, GLOBAL_KEY.as_bytes(), value)?);
+        }
+        deliveries.push(of_partition);
+    }
+    let mut places = Vec::new();
+    for of_partition in deliveries {
+        let mut last = None;
+        for delivery in of_partition {
+            last = Some(delivery.await?);
+        }
+        places.extend(last);
+    }
+    Ok(places)
+}
+
+/// Waits until the seal is in force wherever it was published.
+async fn wait(
+    ledger: &Ledger,
+    card: &RateCard,
+    seal: &Seal,
+    places: Vec<Position>,
+    timeout: Duration,
+) -> Result<(), CliError> {
+    let deadline = Instant::now() + timeout;
+    let total = places.len();
+    loop {
+        // The cursors are read first: when one has passed, the outcome is there or there is none.
+        let cursors = ledger.cursors().await?;
+        let applied = seal.applied(card, &ledger.global_outcomes(seal.id).await?)?;
+        let waiting: Vec<&Position> =
+            places.iter().filter(|place| !applied.contains(&place.partition)).collect();
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        for place in &waiting {
+            let cursor = cursors.iter().find(|cursor| cursor.partition == place.partition);
+            if !cursor.is_some_and(|cursor| cursor.has_passed(place.offset)) {
+                continue;
+            }
+            let record = ledger.quarantined_at(None, place.partition, place.offset).await?;
+            let why = record
+                .map_or_else(|| "no reason is known".to_owned(), |r| format!("{}: {}", r.reason, r.detail));
+            return Err(CliError::Rejected(format!("the seal is in the quarantine ({why})")));
+        }
+        if Instant::now() >= deadline {
+            return Err(CliError::NotYet(format!(
+                "revision {} is in the log, and the ledger has not come to it yet in {} of {total} partitions; is \
+                 ledger-consumer running? Apply it again to see",
+                card.revision,
+                waiting.len(),
+            )));
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use fluxori_core::command::Genesis;
+    use fluxori_core::id::LogId;
+
+    use super::*;
+
+    #[test]
+    fn the_same_card_gives_the_same_bytes_in_small_parts() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../rates/2026-11.toml");
+        let card = RateCard::read(&path).unwrap();
+        let genesis =
+            Genesis { log_id: LogId(Uuid::nil()), root_key: [0; 32], rules_version: 1, partitions: 8 };
+        let log = LogIdentity { genesis, digest: Digest::default() };
+        let payloads =
+            || commands(&card, &log).iter().map(|c| encode_payload(c).unwrap()).collect::<Vec<_>>();
+        assert_eq!(payloads(), payloads());
+        assert_eq!(payloads().len(), card.prices.len().div_ceil(PRICES_IN_PART) + 1);
+        assert!(payloads().iter().all(|payload| payload.len() < 4096));
+    }
+}
