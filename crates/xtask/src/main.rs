@@ -1,6 +1,7 @@
 //! The project's one tool. `cargo xtask` without a word says what there is; each word has a module of its own.
 
 mod arrows;
+mod bench;
 mod cargo;
 mod check;
 mod demo;
@@ -30,6 +31,8 @@ enum Word {
     Test(test::Arguments),
     /// Check format, lints, the arrows between crates, and that generated files are up to date.
     Check(check::Arguments),
+    /// Measure, each figure with the raw floor of this machine beside it.
+    Bench(bench::Arguments),
     /// Renew the files that are generated and committed.
     Generate(generate::Arguments),
     /// Start Postgres, Kafka and ClickHouse, and leave them running.
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Some(Word::Demo(arguments)) => demo::run(&arguments),
         Some(Word::Test(arguments)) => test::run_tests(&arguments),
         Some(Word::Check(arguments)) => check::run_checks(&arguments),
+        Some(Word::Bench(arguments)) => bench::run(&arguments),
         Some(Word::Generate(arguments)) => generate::run(&arguments),
         Some(Word::Up(arguments)) => up::run(&arguments),
         Some(Word::Down) => down::run(),

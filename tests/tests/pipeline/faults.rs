@@ -13,7 +13,7 @@ const EVENTS: i64 = 30_000;
 const ORGS: u32 = 20;
 
 fn open_orgs(pipeline: &Pipeline) -> Result<()> {
-    (1..=ORGS).try_for_each(|number| {
+    (0..ORGS).try_for_each(|number| {
         let body = serde_json::json!({
             "org_id": format!("org-{number:03}"), "kind": "prepaid", "amount": "100000",
             "effective_at": e2e::ago(30 * 24 * 3600), "reason": "test",
