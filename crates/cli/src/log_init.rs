@@ -30,6 +30,9 @@ pub(crate) struct InitArguments {
     /// Folder for the private keys of root, CLI and edge; made if it is missing
     #[arg(long, value_name = "FOLDER", default_value = "keys")]
     keys: PathBuf,
+    /// Also write a configuration file (TOML) for the services, with the genesis and the key files; never over another
+    #[arg(long, value_name = "FILE")]
+    write_config: Option<PathBuf>,
     /// Brokers on which each partition lies; 3 where there are three brokers
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=16))]
     replication_factor: i32,
@@ -105,7 +108,37 @@ pub(crate) async fn run(session: &Session, arguments: &InitArguments) -> Result<
         records_published: published,
         keys: beginning.issuers().map(|(issuer, file)| key_answer(issuer, &file)).collect(),
     };
+    if let Some(path) = &arguments.write_config {
+        write_config(path, &answer)?;
+    }
     session.output.print(&answer, text)
+}
+
+/// Writes what every service has to be told of the log, or finds just that in the file.
+fn write_config(path: &std::path::Path, answer: &Answer) -> Result<(), CliError> {
+    let refused = |problem: String| CliError::Refused(format!("{}: {problem}", path.display()));
+    let key = |issuer: &str| -> Result<String, CliError> {
+        let key = answer.keys.iter().find(|key| key.issuer == issuer);
+        let file = key.map(|key| std::path::absolute(&key.file));
+        match file {
+            Some(Ok(file)) => Ok(file.display().to_string()),
+            Some(Err(error)) => Err(refused(error.to_string())),
+            None => Err(refused(format!("there is no key of {issuer}"))),
+        }
+    };
+    let config = format!(
+        "[log]\ngenesis = \"{}\"\n\n[edge]\nissuer_key_file = {:?}\n\n[cli]\nissuer_key_file = {:?}\n",
+        answer.genesis,
+        key("edge")?,
+        key("cli")?,
+    );
+    match std::fs::read_to_string(path) {
+        Ok(present) if present == config => Ok(()),
+        Ok(_) => {
+            Err(refused("holds something else; name another file, or put the keys in by hand".to_owned()))
+        }
+        Err(_) => std::fs::write(path, config).map_err(|error| refused(error.to_string())),
+    }
 }
 
 fn key_answer(issuer: &fluxori_wire::Issuer, file: &std::path::Path) -> KeyAnswer {

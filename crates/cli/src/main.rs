@@ -7,6 +7,7 @@ mod error;
 mod grant;
 mod log_init;
 mod org;
+mod org_list;
 mod output;
 mod quarantine;
 mod rates;
@@ -110,6 +111,8 @@ enum LogWord {
 enum OrgWord {
     /// Open an organization without a grant; usage that waited for it is charged now
     Open(org::PolicyArguments),
+    /// Show what every organization was granted, has used and has left
+    List,
 }
 
 #[derive(Debug, Subcommand)]
@@ -181,6 +184,7 @@ async fn carry_out(session: &Session, word: Word) -> Result<(), CliError> {
         Word::Log(LogWord::Init(arguments)) => log_init::run(session, &arguments).await,
         Word::Grant(arguments) => grant::run(session, &arguments).await,
         Word::Org(OrgWord::Open(arguments)) => org::open(session, &arguments).await,
+        Word::Org(OrgWord::List) => org_list::run(session).await,
         Word::Policy(PolicyWord::Set(arguments)) => org::set_policy(session, &arguments).await,
         Word::Adjust(arguments) => org::adjust(session, &arguments).await,
         Word::Balance(arguments) => balance::run(session, &arguments).await,
