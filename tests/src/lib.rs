@@ -48,7 +48,7 @@ pub fn pipeline(settings: &[(&str, &str)]) -> Result<Pipeline> {
         "the binaries are not in {}: run `cargo build --workspace` (`cargo xtask test` does it)",
         binaries.display()
     );
-    let folder: PathBuf = std::env::temp_dir().join("fluxori-e2e").join(&name);
+    let folder: PathBuf = binaries.parent().unwrap_or(&binaries).join("e2e").join(&name);
     let mut all = vec![
         ("FLUXORI__KAFKA__SESSION_TIMEOUT_MS".to_owned(), "6000".to_owned()),
         ("FLUXORI__SCHEDULER__TICK_INTERVAL_MS".to_owned(), "200".to_owned()),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use fluxori_core::digest::Digest;
-use fluxori_core::fold::{Context, Halt, LogIdentity, Past};
+use fluxori_core::fold::{Halt, LogIdentity};
 use fluxori_core::time::Timestamp;
 use fluxori_ledger::Ledger;
 use fluxori_runtime::config::{self, Config, KafkaConfig, Sources};
@@ -92,11 +92,8 @@ pub(crate) async fn identify(
         return Ok(None);
     }
     let batch = reader.fetch_one(partition, 0).await?;
-    let mut context = Context::new(partition, pinned);
-    for record in batch.iter() {
-        let append_time = Timestamp::from_millis(record.append_time_ms);
-        let record = fluxori_wire::decode(record.key, record.value, append_time);
-        context.admit(&mut Past::default(), &record)?;
-    }
-    Ok(context.log().cloned())
+    let Some(first) = batch.iter().next() else { return Ok(None) };
+    let append_time = Timestamp::from_millis(first.append_time_ms);
+    let record = fluxori_wire::decode(first.key, first.value, append_time);
+    Ok(Some(LogIdentity::of_first_record(partition, pinned, &record)?))
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use fluxori_core::digest::Digest;
-use fluxori_core::fold::{Context, Halt, LogIdentity, Past};
+use fluxori_core::fold::{Halt, LogIdentity};
 use fluxori_core::time::Timestamp;
 use fluxori_wire::decode;
 use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
@@ -64,8 +64,7 @@ impl Emitter {
             .add_partition_offset(topic, 0, Offset::Offset(0))
             .and_then(|()| consumer.assign(&assignment))
             .map_err(|error| failed(&error))?;
-        let mut context = Context::new(0, pinned);
-        loop {
+        let identity = loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 let reason = format!("the first record did not come within {} s", timeout.as_secs());
@@ -82,12 +81,10 @@ impl Emitter {
                     let append_time =
                         Timestamp::from_millis(message.timestamp().to_millis().unwrap_or_default());
                     let record = decode(message.key(), message.payload(), append_time);
-                    context.admit(&mut Past::default(), &record)?;
-                    break;
+                    break LogIdentity::of_first_record(0, pinned, &record)?;
                 }
             }
-        }
-        let identity = context.log().cloned().ok_or(Halt::NoGenesis { partition: 0 })?;
+        };
         let found = i32::try_from(partitions).unwrap_or(i32::MAX);
         if identity.genesis.partitions != found {
             let genesis = identity.genesis.partitions;

@@ -52,10 +52,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let options = fluxori_stack::Options { binaries: Some(binaries("debug")), ..arguments.stack.options() };
     let stack = Stack::start(&options)?;
     let name = format!("demo_{}", std::process::id());
+    let folder = binaries("stack").join(&name);
     let pipeline = Pipeline::init(PipelineOptions {
         endpoints: stack.endpoints().clone(),
         binaries: binaries("debug"),
-        folder: workspace().join("target/stack").join(&name),
+        folder: folder.clone(),
         name,
         partitions: 8,
         org_keys: Vec::new(),
@@ -86,6 +87,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         loop {
             std::thread::park();
         }
+    }
+    drop(pipeline);
+    match &verdict {
+        Ok(()) => std::fs::remove_dir_all(&folder)?,
+        Err(_) => eprintln!("logs of the services are in {}", folder.display()),
     }
     verdict
 }

@@ -18,6 +18,11 @@ pub(crate) fn run_tests(arguments: &Arguments) -> Result<()> {
     fluxori_stack::check_tools(&arguments.stack.options())?;
     build()?;
     let options = fluxori_stack::Options { binaries: Some(binaries("debug")), ..arguments.stack.options() };
+    // Logs and keys of the pipelines of an earlier run.
+    let leftovers = binaries("e2e");
+    if leftovers.exists() {
+        std::fs::remove_dir_all(&leftovers)?;
+    }
     let stack = Stack::start(&options)?;
     let mut command = cargo(&["test", "--workspace", "--locked"]);
     command.args(&arguments.filter);
