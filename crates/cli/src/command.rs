@@ -66,14 +66,16 @@ pub(crate) enum GivenStatus {
 }
 
 impl Given {
-    /// `done` for people, with what is to be known about where it is.
+    /// What became of it, for people; `done` says it where the ledger has carried it out.
     pub(crate) fn text(&self, done: &str) -> String {
-        let note = match self.status {
-            GivenStatus::Applied => String::new(),
-            GivenStatus::Repeated => "\nThis command was given before; nothing was changed.".to_owned(),
-            GivenStatus::Published => "\nThe log has it; the ledger will come to it.".to_owned(),
+        let said = match self.status {
+            GivenStatus::Applied => done.to_owned(),
+            GivenStatus::Repeated => {
+                format!("{done}\nThat was when this command was given before; nothing was changed now.")
+            }
+            GivenStatus::Published => "The log has the command; the ledger will come to it.".to_owned(),
         };
-        format!("{done}{note}\ncommand {}, position {}", self.command_id, self.position)
+        format!("{said}\ncommand {}, position {}", self.command_id, self.position)
     }
 }
 

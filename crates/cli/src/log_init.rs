@@ -14,7 +14,7 @@ use fluxori_stream::{Created, Delivery, LogReader, Range, StreamError, TopicSpec
 use serde::Serialize;
 
 use crate::error::CliError;
-use crate::session::{Session, identify};
+use crate::session::{Session, identify, watermarks};
 use keys::Beginning;
 
 /// Partitions of a new log, unless asked for otherwise: chosen once, generously.
@@ -265,7 +265,7 @@ async fn publish(
 async fn present_records(reader: &LogReader, partitions: i32) -> Result<Vec<(i32, Vec<u8>)>, CliError> {
     let mut ranges = Vec::new();
     for partition in 0..partitions {
-        let end = reader.watermarks(partition).await?.high.min(BEGINNING);
+        let end = watermarks(reader, partition).await?.high.min(BEGINNING);
         ranges.push(Range { partition, start: 0, end });
     }
     let mut scan = reader.scan(&ranges, 1000)?;

@@ -1,17 +1,21 @@
 //! What commands work with: the configuration, and connections made when they are first needed.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use fluxori_core::digest::Digest;
 use fluxori_core::fold::{Halt, LogIdentity};
 use fluxori_core::time::Timestamp;
 use fluxori_ledger::Ledger;
 use fluxori_runtime::config::{self, Config, KafkaConfig, Sources};
-use fluxori_stream::{LogReader, Publisher, PublisherOptions};
+use fluxori_stream::{LogReader, Publisher, PublisherOptions, Watermarks};
 use fluxori_wire::Issuer;
 
 use crate::error::CliError;
 use crate::output::Output;
+
+/// How long brokers that are there may take to answer for a partition.
+const SETTLING: Duration = Duration::from_secs(5);
 
 /// One run of the tool.
 #[derive(Debug)]
@@ -82,13 +86,27 @@ impl Session {
     }
 }
 
+/// The offsets that a partition holds. Right after a topic was created, brokers do not know yet who leads which
+/// partition: they are asked again for a few seconds.
+pub(crate) async fn watermarks(reader: &LogReader, partition: i32) -> Result<Watermarks, CliError> {
+    let deadline = Instant::now() + SETTLING;
+    loop {
+        match reader.watermarks(partition).await {
+            Err(error) if error.is_transient() && Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            answer => return Ok(answer?),
+        }
+    }
+}
+
 /// The log that a partition belongs to by its first record; none if the partition is empty.
 pub(crate) async fn identify(
     reader: &LogReader,
     partition: i32,
     pinned: Option<Digest>,
 ) -> Result<Option<LogIdentity>, CliError> {
-    if reader.watermarks(partition).await?.high == 0 {
+    if watermarks(reader, partition).await?.high == 0 {
         return Ok(None);
     }
     let batch = reader.fetch_one(partition, 0).await?;
