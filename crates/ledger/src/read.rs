@@ -43,10 +43,11 @@ impl LedgerError {
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed => true,
-            // Class 08: connection exceptions; 57P: the server shuts down or starts up; 53300: too many connections.
-            sqlx::Error::Database(error) => error
-                .code()
-                .is_some_and(|code| code.starts_with("08") || code.starts_with("57P") || code == "53300"),
+            // Class 08: connection exceptions; 57P: the server shuts down or starts up; 53300: too many connections;
+            // 3D000: there is no such database, until the ledger consumer makes it.
+            sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+                code.starts_with("08") || code.starts_with("57P") || matches!(&*code, "53300" | "3D000")
+            }),
             _ => false,
         }
     }
