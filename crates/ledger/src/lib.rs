@@ -13,7 +13,7 @@ mod take_over;
 use std::time::Duration;
 
 use sqlx::migrate::MigrateDatabase;
-use sqlx::postgres::PgPoolOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgPool, Postgres};
 
 pub use commit::{BatchWrite, CommandRow, Cursor, GlobalRecord, PostingRow, QuarantineRow};
@@ -24,6 +24,15 @@ pub use take_over::TakenOver;
 
 /// The `org_id` of global commands in tables.
 pub const GLOBAL_ORG: &str = fluxori_core::id::GLOBAL_KEY;
+
+/// A client that has a transaction open and says nothing for so long loses it: a consumer that is frozen in the middle
+/// of a commit must not keep its partition's epoch locked against its successor.
+const IDLE_IN_TRANSACTION: &str = "5s";
+
+fn connect_options(url: &str) -> Result<PgConnectOptions, LedgerError> {
+    let options: PgConnectOptions = url.parse()?;
+    Ok(options.options([("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION)]))
+}
 
 /// A pool of connections to the ledger's database.
 #[derive(Debug, Clone)]
@@ -37,10 +46,11 @@ impl Ledger {
     /// # Errors
     /// The address is wrong, or no server answers there.
     pub async fn connect(url: &str, max_connections: u32) -> Result<Self, LedgerError> {
+        let options = connect_options(url)?;
         let pool = PgPoolOptions::new()
             .max_connections(max_connections)
             .acquire_timeout(Duration::from_secs(5))
-            .connect(url)
+            .connect_with(options)
             .await?;
         Ok(Self { pool })
     }
