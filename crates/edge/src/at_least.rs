@@ -11,6 +11,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use fluxori_core::id::LogId;
 use fluxori_ledger::{Ledger, LedgerError};
+use fluxori_runtime::http::Problem;
 use fluxori_wire::Position;
 use tokio::sync::{Notify, watch};
 
@@ -18,6 +19,8 @@ use crate::refusal::{Refusal, of_ledger};
 
 /// How long between two looks at the cursors.
 const INTERVAL: Duration = Duration::from_millis(10);
+/// A look that takes longer is given up.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// Even who does not want to wait gets one fresh look.
 const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 
@@ -40,7 +43,24 @@ struct Seen {
     /// The offset of the next record to be applied, by partition.
     next_offsets: BTreeMap<i32, i64>,
     /// Why the last look failed, if it did.
-    failure: Option<LedgerError>,
+    failure: Option<Failure>,
+}
+
+#[derive(Debug)]
+enum Failure {
+    Error(LedgerError),
+    /// The database keeps the connection and says nothing.
+    Silence,
+}
+
+impl Failure {
+    /// The answer to those who waited; none if the failure does not explain why they waited in vain.
+    fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Error(error) => of_ledger(error),
+            Self::Silence => Some(Problem::unavailable("Postgres").into()),
+        }
+    }
 }
 
 impl Seen {
@@ -78,7 +98,7 @@ impl Progress {
         if matches!(tokio::time::timeout(bound, passed).await, Ok(Ok(_))) {
             return Ok(());
         }
-        let away = self.0.seen.borrow().failure.as_ref().and_then(of_ledger);
+        let away = self.0.seen.borrow().failure.as_ref().and_then(Failure::refusal);
         Err(away.unwrap_or_else(|| {
             let detail = format!(
                 "the ledger has not passed the position within {} s; is ledger-consumer running? Try again later, or \
@@ -113,15 +133,18 @@ async fn follow(ledger: Ledger, shared: Arc<Shared>) {
             shared.wanted.notified().await;
             continue;
         }
-        match ledger.cursors().await {
-            Ok(cursors) => {
+        let failure = match tokio::time::timeout(PATIENCE, ledger.cursors()).await {
+            Ok(Ok(cursors)) => {
                 let next = cursors.into_iter().map(|cursor| (cursor.partition, cursor.cursor.next_offset));
                 shared.seen.send_replace(Seen { next_offsets: next.collect(), failure: None });
+                None
             }
-            Err(error) => {
-                tracing::debug!(%error, "the cursors cannot be read");
-                shared.seen.send_modify(|seen| seen.failure = Some(error));
-            }
+            Ok(Err(error)) => Some(Failure::Error(error)),
+            Err(_) => Some(Failure::Silence),
+        };
+        if let Some(failure) = failure {
+            tracing::debug!(?failure, "the cursors cannot be read");
+            shared.seen.send_modify(|seen| seen.failure = Some(failure));
         }
         tokio::time::sleep(INTERVAL).await;
     }

@@ -51,7 +51,7 @@ impl Limits {
             Ok(state) => Ok(state.remaining_burst_capacity()),
             Err(refused) => {
                 let wait = refused.wait_time_from(DefaultClock::default().now());
-                Err(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
+                Err((wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1))
             }
         }
     }

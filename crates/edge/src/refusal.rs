@@ -5,6 +5,10 @@ use axum::response::{IntoResponse, Response};
 use fluxori_ledger::LedgerError;
 use fluxori_runtime::http::Problem;
 
+/// Why there is nothing to read in a database that answers.
+pub(crate) const NO_LEDGER: &str =
+    "the database holds no ledger yet; ledger-consumer makes it when it starts";
+
 /// A problem, boxed because it is large and rare; says when to try again where trying again makes sense.
 #[derive(Debug)]
 pub(crate) struct Refusal {
@@ -57,8 +61,7 @@ pub(crate) fn of_ledger(error: &LedgerError) -> Option<Refusal> {
         return Some(Problem::unavailable("Postgres").into());
     }
     error.is_missing_schema().then(|| {
-        let detail = "the database holds no ledger yet; ledger-consumer makes it when it starts";
-        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "no-ledger", "There is no ledger yet", detail)
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "no-ledger", "There is no ledger yet", NO_LEDGER)
     })
 }
 

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::at_least::Progress;
 use crate::lag::Watermarks;
 use crate::limit::{Limits, limit};
-use crate::refusal::Refusal;
+use crate::refusal::{NO_LEDGER, Refusal};
 use crate::state::Edge;
 use crate::{allocations, balance, check, commands, openapi, transactions};
 
@@ -38,6 +38,8 @@ const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECTION_PATIENCE: Duration = Duration::from_secs(2);
 /// What a request may take beside waiting for the ledger.
 const WORK: Duration = Duration::from_secs(15);
+/// Postgres counts as away when it says nothing for so long.
+const SILENCE: Duration = Duration::from_secs(3);
 /// How often `/readyz` looks at Postgres.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -98,7 +100,14 @@ pub(crate) async fn serve(context: Context) -> Result<(), EdgeError> {
 
     log.not_ready(format!("the genesis record of topic {} was not read yet", kafka.topic));
     let what = format!("read the genesis record of topic {} at {}", kafka.topic, kafka.brokers);
-    let found = retry(&what, &stop, async || genesis(&reader, pinned).await).await;
+    let found = retry(&what, &stop, async || {
+        let found = genesis(&reader, pinned).await;
+        if let Err(Failure::Transient(error)) = &found {
+            log.not_ready(error.to_string());
+        }
+        found
+    })
+    .await;
     let genesis = match found {
         Ok(genesis) => genesis,
         Err(RetryError::Stopped) => return Ok(()),
@@ -167,32 +176,131 @@ async fn genesis(reader: &LogReader, pinned: Digest) -> Result<Genesis, Failure<
 
 /// Shows in `/readyz` whether the ledger can be read.
 async fn watch_database(ledger: Ledger, check: Check, stop: CancellationToken) {
-    let mut is_ready = false;
+    let mut was_ready = false;
     while !stop.is_cancelled() {
-        match ledger.cursors().await {
-            Ok(_) => {
-                if !is_ready {
+        let problem = match tokio::time::timeout(SILENCE, ledger.cursors()).await {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) if error.is_missing_schema() => Some(NO_LEDGER.to_owned()),
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some(format!("Postgres says nothing for {} s", SILENCE.as_secs())),
+        };
+        let is_ready = problem.is_none();
+        match problem {
+            None => {
+                if !was_ready {
                     tracing::info!("the ledger can be read");
                 }
-                is_ready = true;
                 check.ready();
             }
-            Err(error) => {
-                let reason = if error.is_missing_schema() {
-                    "the database holds no ledger yet; ledger-consumer makes it when it starts".to_owned()
-                } else {
-                    error.to_string()
-                };
-                if is_ready {
-                    tracing::warn!(%error, "the ledger cannot be read; asking again");
+            Some(problem) => {
+                if was_ready {
+                    tracing::warn!(problem, "the ledger cannot be read; asking again");
                 }
-                is_ready = false;
-                check.not_ready(reason);
+                check.not_ready(problem);
             }
         }
+        was_ready = is_ready;
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(LOOK) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::HeaderValue;
+    use fluxori_core::id::LogId;
+    use fluxori_runtime::config::{ApiKeyConfig, EdgeConfig, Sha256Digest};
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    /// The edge's routes with no server behind them, and the log that it found before, if it did.
+    fn alone(log: Option<Genesis>) -> Router {
+        let ledger =
+            Ledger::connect_lazily("postgres://nobody@127.0.0.1:1/nothing", 1, Duration::from_millis(50));
+        let ledger = ledger.unwrap();
+        let edge = Edge {
+            progress: Progress::watch(ledger.clone(), Duration::from_millis(100)),
+            watermarks: Arc::new(Watermarks::new(LogReader::new("127.0.0.1:1", "none").unwrap())),
+            publisher: Publisher::new(&PublisherOptions {
+                message_timeout: Duration::from_millis(500),
+                ..PublisherOptions::new("127.0.0.1:1", "none")
+            })
+            .unwrap(),
+            log: log.map_or_else(OnceLock::new, OnceLock::from),
+            ledger,
+            issuer: Issuer::new(LogId(uuid::Uuid::nil()), "edge", [7; 32]),
+        };
+        let key = |key: &str, org: &str| ApiKeyConfig {
+            name: format!("key of {org}"),
+            sha256: Sha256Digest::of(key.as_bytes()),
+            orgs: vec![org.to_owned()],
+        };
+        let keys = [key("all", "*"), key("acme's", "acme")];
+        let limits = Limits::new(&EdgeConfig { rate_limit_burst: 3, ..EdgeConfig::default() }, &keys);
+        router(Arc::new(edge), &ApiKeys::new(&keys), limits, Duration::from_secs(5))
+    }
+
+    async fn ask(router: &Router, path: &str, key: Option<&str>) -> Response {
+        let mut request = Request::get(path);
+        if let Some(key) = key {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn every_route_but_the_description_wants_a_key_and_one_for_the_org() {
+        let router = alone(None);
+        assert_eq!(ask(&router, "/openapi.json", None).await.status(), 200);
+        for path in ["/v1/balance", "/v1/transactions", "/v1/commands/01a20458-26b9-73d1-9316-2ea71ccd4448"] {
+            assert_eq!(ask(&router, path, None).await.status(), 401, "{path}");
+            let other = ask(&router, &format!("{path}?org_id=globex"), Some("acme's")).await;
+            assert_eq!(other.status(), 403, "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn while_the_log_is_not_known_a_read_is_told_to_come_back() {
+        let answer = ask(&alone(None), "/v1/balance?org_id=acme", Some("all")).await;
+        assert_eq!(answer.status(), 503);
+        assert_eq!(answer.headers()["retry-after"], "1");
+        assert_eq!(answer.headers()["content-type"], "application/problem+json");
+        assert_eq!(answer.headers()["ratelimit"], "\"key\";r=2");
+    }
+
+    #[tokio::test]
+    async fn a_grant_that_kafka_does_not_take_is_told_to_come_back_with_its_key() {
+        let log_id = LogId(uuid::Uuid::nil());
+        let router = alone(Some(Genesis { log_id, root_key: [0; 32], rules_version: 1, partitions: 4 }));
+        let request = Request::post("/v1/allocations")
+            .header("authorization", "Bearer all")
+            .header("content-type", "application/json")
+            .body(Body::from(r#"{"org_id":"acme","kind":"prepaid","amount":"1","reason":"test"}"#));
+        let answer = router.oneshot(request.unwrap()).await.unwrap();
+        assert_eq!(
+            (answer.status().as_u16(), &answer.headers()["retry-after"]),
+            (503, &HeaderValue::from(1))
+        );
+        let body = axum::body::to_bytes(answer.into_body(), 10_000).await.unwrap();
+        let text = String::from_utf8_lossy(&body).into_owned();
+        assert!(text.contains("Idempotency-Key"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_key_that_asks_too_often_is_told_when_to_come_back() {
+        let router = alone(None);
+        for _ in 0..3 {
+            assert_eq!(ask(&router, "/v1/balance", Some("all")).await.status(), 400);
+        }
+        let answer = ask(&router, "/v1/balance", Some("all")).await;
+        assert_eq!(
+            (answer.status().as_u16(), &answer.headers()["retry-after"]),
+            (429, &HeaderValue::from(1))
+        );
+        assert_eq!(ask(&router, "/v1/balance", Some("acme's")).await.status(), 400);
     }
 }
