@@ -66,9 +66,10 @@ pub enum StreamError {
         /// The offset that the next record will get.
         high: i64,
     },
-    /// The broker skipped offsets, which a log without transactions or compaction never does.
+    /// Offsets were skipped, which a log without transactions or compaction never does. Whether they held records
+    /// cannot be told.
     #[error(
-        "partition {partition} jumps from offset {expected} to {found}; the log was compacted, truncated or written by transactions"
+        "partition {partition} jumps from offset {expected} to {found}: a transactional producer wrote to the topic, whose markers take offsets (deny it TransactionalId), or records were deleted or compacted away (restore them from the archive)"
     )]
     Gap {
         /// The partition.

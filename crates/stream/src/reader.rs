@@ -238,7 +238,11 @@ impl Scanner {
                 return Err(StreamError::Unreachable {
                     brokers: self.consumer.context().brokers().into(),
                     action: format!("read topic {}", self.topic),
-                    reason: format!("nothing came for {} s", SILENCE.as_secs()),
+                    reason: format!(
+                        "nothing came for {} s; if brokers answer, the last record may be the marker of a \
+                         transactional producer",
+                        SILENCE.as_secs()
+                    ),
                 });
             }
         }

@@ -20,21 +20,19 @@ const TURN: usize = 2_000;
 pub struct Batches {
     receiver: mpsc::Receiver<Batch>,
     poller: Thread,
+    stop: CancellationToken,
 }
 
 impl Batches {
-    /// The next batch, never empty; none when the partition is given up.
+    /// The next batch, never empty; none as soon as the worker is asked to end, even if one waits.
     ///
     /// Dropping the future while it waits loses nothing.
     pub async fn next(&mut self) -> Option<Batch> {
-        let batch = self.receiver.recv().await;
-        self.poller.unpark();
-        batch
-    }
-
-    /// The next batch if one is there already.
-    pub fn try_next(&mut self) -> Option<Batch> {
-        let batch = self.receiver.try_recv().ok();
+        let batch = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => None,
+            batch = self.receiver.recv() => batch,
+        };
         self.poller.unpark();
         batch
     }
@@ -88,9 +86,9 @@ impl Slot {
             topic,
             records: metrics::counter!("stream_records_total", "partition" => label.clone()),
             batches: metrics::counter!("stream_batches_total", "partition" => label),
-            stop,
+            stop: stop.clone(),
         };
-        (slot, Batches { receiver, poller })
+        (slot, Batches { receiver, poller, stop })
     }
 
     /// The offset of the record that is due next.

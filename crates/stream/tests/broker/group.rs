@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use crate::common::{Folder, Member, brokers, fill, options, publisher, topic, until};
 use fluxori_stream::{
-    Batches, Committed, ConsumerOptions, GroupHandle, GroupStatus, PartitionState, Processor, TakeOver,
-    WorkerEnd,
+    Batches, Committed, ConsumerOptions, GroupHandle, GroupStatus, LogReader, PartitionState, Processor,
+    Range, StreamError, TakeOver, WorkerEnd,
 };
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -157,6 +158,58 @@ async fn a_log_truncated_under_the_reader_halts_its_partition_only() {
     publisher.publish(1, b"org", b"0").await.unwrap();
     until("partition 1 goes on", || gated.ends.lock().unwrap().contains(&(1, 1))).await;
     member.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_is_asked_to_end_gets_no_further_batch() {
+    let topic = topic("no-further", 1).await;
+    fill(&publisher(&topic), 1, 0, 10).await;
+    let gated = Gated { gate: Arc::new(Semaphore::new(0)), ends: Arc::default() };
+    let options = ConsumerOptions { batch_max_records: 1, ..options(&topic, &brokers()) };
+    let mut member = Member::start(options, gated.clone());
+    member.until("it runs", |status| running(status, 1)).await;
+    gated.gate.add_permits(1);
+    until("the first batch", || gated.ends.lock().unwrap().len() == 1).await;
+    // Meanwhile the second waits for the worker, which is busy.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let stopping = tokio::spawn(member.stop());
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    gated.gate.add_permits(100);
+    stopping.await.unwrap().unwrap();
+    assert_eq!(*gated.ends.lock().unwrap(), [(0, 1)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_open_transaction_holds_nobody_up_and_its_marker_halts_the_partition() {
+    let topic = topic("transactional", 2).await;
+    let folder = Folder::default();
+    let mut member = Member::start(options(&topic, &brokers()), folder.clone());
+    member.until("it runs", |status| running(status, 2)).await;
+    let transactional: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", brokers())
+        .set("transactional.id", &topic)
+        .create()
+        .unwrap();
+    let limit = Duration::from_secs(20);
+    transactional.init_transactions(limit).unwrap();
+    transactional.begin_transaction().unwrap();
+    transactional.send(BaseRecord::to(&topic).partition(1).key("org").payload("0")).unwrap();
+    transactional.flush(limit).unwrap();
+    fill(&publisher(&topic), 1, 0, 2).await;
+    publisher(&topic).publish(1, b"org", b"1").await.unwrap();
+    until("what is there is folded", || folder.store.lock().unwrap().cursors.values().all(|c| c.1 == 2))
+        .await;
+
+    transactional.commit_transaction(limit).unwrap();
+    publisher(&topic).publish(1, b"org", b"3").await.unwrap();
+    let halted = |status: &GroupStatus| matches!(status.partitions.get(&1), Some(PartitionState::Halted(_)));
+    let reason = member.until("partition 1 halts", halted).await.not_ready().unwrap();
+    assert!(reason.contains("jumps from offset 2 to 3: a transactional producer"), "{reason}");
+    member.stop().await.unwrap();
+    let all = [Range { partition: 1, start: 0, end: 4 }];
+    let mut scan = LogReader::new(&brokers(), &topic).unwrap().scan(&all, 100).unwrap();
+    let gap = StreamError::Gap { partition: 1, expected: 2, found: 3 };
+    assert_eq!(scan.next().await.unwrap_err(), gap);
 }
 
 /// Commits to the group, as the analytics consumer does, and remembers what it found there.
