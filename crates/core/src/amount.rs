@@ -75,7 +75,7 @@ macro_rules! amount {
             /// The amount with the other sign.
             #[must_use]
             pub fn negated(self) -> Self {
-                Self(-self.0)
+                if self.0.is_zero() { Self::ZERO } else { Self(-self.0) }
             }
 
             /// Whether this is nothing.

@@ -44,6 +44,8 @@ pub enum CommandBody {
     RatesPart(RatesPart),
     /// Puts a revision in force.
     RatesSeal(RatesSeal),
+    /// Puts a newer version of the rules in force.
+    SetRules(i32),
     /// Opens an org without a grant.
     OpenOrg(OrgId, Policy),
     /// Grants an allocation; opens the org if it is not.
@@ -62,6 +64,8 @@ pub enum CommandKind {
     Genesis,
     /// Given by the root alone.
     IssueKey,
+    /// Given by the root alone.
+    SetRules,
     /// Parts and seals of rates.
     Rates,
     /// Opening an org.
@@ -81,6 +85,7 @@ impl CommandKind {
         match self {
             Self::Genesis => "genesis",
             Self::IssueKey => "issue_key",
+            Self::SetRules => "set_rules",
             Self::Rates => "rates",
             Self::OpenOrg => "open_org",
             Self::Grant => "grant",
@@ -103,6 +108,7 @@ impl CommandBody {
         match self {
             Self::Genesis(_) => CommandKind::Genesis,
             Self::IssueKey(_) => CommandKind::IssueKey,
+            Self::SetRules(_) => CommandKind::SetRules,
             Self::RatesPart(_) | Self::RatesSeal(_) => CommandKind::Rates,
             Self::OpenOrg(..) => CommandKind::OpenOrg,
             Self::Grant(..) => CommandKind::Grant,
@@ -115,7 +121,11 @@ impl CommandBody {
     #[must_use]
     pub const fn org(&self) -> Option<&OrgId> {
         match self {
-            Self::Genesis(_) | Self::IssueKey(_) | Self::RatesPart(_) | Self::RatesSeal(_) => None,
+            Self::Genesis(_)
+            | Self::IssueKey(_)
+            | Self::RatesPart(_)
+            | Self::RatesSeal(_)
+            | Self::SetRules(_) => None,
             Self::OpenOrg(org, _) | Self::Grant(org, _) | Self::Adjust(org, _) | Self::SetPolicy(org, _) => {
                 Some(org)
             }
@@ -236,12 +246,12 @@ impl Scope {
         self.modules.is_empty() && self.features.is_empty() && self.models.is_empty()
     }
 
-    /// Whether usage of this module, feature and model fits.
+    /// Whether usage of this module, feature and model fits; `models` are all names that the model goes by.
     #[must_use]
-    pub fn fits(&self, module: &Module, feature: Option<&Feature>, model: &Model) -> bool {
+    pub fn fits(&self, module: &Module, feature: Option<&Feature>, models: &[&Model]) -> bool {
         (self.modules.is_empty() || self.modules.contains(module))
             && (self.features.is_empty() || feature.is_some_and(|feature| self.features.contains(feature)))
-            && (self.models.is_empty() || self.models.contains(model))
+            && (self.models.is_empty() || models.iter().any(|model| self.models.contains(*model)))
     }
 }
 
@@ -311,6 +321,9 @@ impl Default for Policy {
         Self { overdraft: OverdraftPolicy::Carry, grace: Duration::from_mins(5) }
     }
 }
+
+/// Most credits of one grant or adjustment.
+pub const MAX_COMMAND_CREDITS: u32 = u32::MAX;
 
 /// The longest grace that a policy can ask for: the acceptance window of usage.
 pub const MAX_GRACE: Duration = crate::usage::ACCEPTANCE_WINDOW;

@@ -184,10 +184,15 @@ fn encode_usage(canonical: &mut Canonical, usage: &PricedUsage) {
         .bytes(usage.event.event_id.0.as_bytes())
         .bytes(&usage.billing_digest.0)
         .text(charge.status.as_str())
-        .optional_text(charge.tier.as_ref().map(|tier| &*tier.name))
-        .optional_text(charge.tier.as_ref().map(|tier| tier.revision.as_str()))
-        .amount(charge.cost.to_scaled())
-        .count(charge.lines.len());
+        .flag(charge.tier.is_some());
+    if let Some(tier) = &charge.tier {
+        canonical
+            .text(tier.price.provider.as_str())
+            .text(tier.price.model.as_str())
+            .number(tier.price.effective_from.micros())
+            .text(tier.revision.as_str());
+    }
+    canonical.amount(charge.cost.to_scaled()).count(charge.lines.len());
     for line in &charge.lines {
         canonical.text(line.meter.as_str()).number(line.quantity).flag(line.usd_per_million.is_some());
         canonical.amount(line.usd_per_million.unwrap_or_default().to_scaled());

@@ -12,12 +12,14 @@ use crate::usage::UsageEvent;
 
 /// Credits for one US dollar under rules version 1.
 pub const CREDITS_PER_USD: u32 = 1000;
+/// Most credits that one event can cost (a million US dollars); above it the event is taken for wrong.
+pub const MAX_CHARGE: u32 = 1_000_000_000;
 
 /// What is counted and priced in one line of a charge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Meter {
-    /// Input tokens that were neither read from nor written to a cache.
+    /// Input tokens of text that were neither read from nor written to a cache.
     Input,
     /// Input tokens read from the provider's cache.
     CacheRead,
@@ -27,10 +29,18 @@ pub enum Meter {
     /// Input tokens written to the cache for 1 hour.
     #[serde(rename = "cache_write_1h")]
     CacheWrite1h,
-    /// Output tokens other than reasoning.
+    /// Output tokens of text other than reasoning.
     Output,
     /// Reasoning tokens.
     Reasoning,
+    /// Input tokens that are audio.
+    AudioInput,
+    /// Input tokens that are images.
+    ImageInput,
+    /// Output tokens that are audio.
+    AudioOutput,
+    /// Output tokens that are images.
+    ImageOutput,
 }
 
 impl Meter {
@@ -44,6 +54,10 @@ impl Meter {
             Self::CacheWrite1h => "cache_write_1h",
             Self::Output => "output",
             Self::Reasoning => "reasoning",
+            Self::AudioInput => "audio_input",
+            Self::ImageInput => "image_input",
+            Self::AudioOutput => "audio_output",
+            Self::ImageOutput => "image_output",
         }
     }
 }
@@ -65,7 +79,7 @@ pub struct ChargeLine {
 pub enum ChargeStatus {
     /// Every line has a rate.
     Complete,
-    /// A line of a priced model has no rate.
+    /// A line or a variant of a priced model has no rate.
     Partial,
     /// The model has no price.
     Unpriced,
@@ -126,15 +140,21 @@ pub fn price(event: &UsageEvent, rates: &Rates) -> Result<Charge, AmountError> {
             cost = cost.plus(line_cost(line.quantity, rate)?)?;
         }
     }
+    let credits = cost.to_credits(Decimal::from(CREDITS_PER_USD))?;
+    if credits > Credits::from(MAX_CHARGE) {
+        return Err(AmountError::OutOfRange);
+    }
     let unpriced_unit = event.units.values().any(|quantity| !quantity.0.is_zero());
-    let partial = unpriced_unit || lines.iter().any(|line| line.usd_per_million.is_none());
-    Ok(Charge {
-        status: if partial { ChargeStatus::Partial } else { ChargeStatus::Complete },
-        tier: Some(Arc::clone(tier)),
-        lines,
-        cost,
-        credits: cost.to_credits(Decimal::from(CREDITS_PER_USD))?,
-    })
+    let without_rate = lines.iter().any(|line| line.usd_per_million.is_none());
+    let partial = unpriced_unit || without_rate || is_variant(event);
+    let status = if partial { ChargeStatus::Partial } else { ChargeStatus::Complete };
+    Ok(Charge { status, tier: Some(Arc::clone(tier)), lines, cost, credits })
+}
+
+/// Whether the call was of a variant that the tier has no rate for, and so is charged the model's plain rate.
+fn is_variant(event: &UsageEvent) -> bool {
+    let plain = |tier: &str| matches!(tier, "default" | "standard" | "auto");
+    event.batch || event.service_tier.as_ref().is_some_and(|tier| !plain(tier.as_str()))
 }
 
 const fn nothing(status: ChargeStatus) -> Charge {
@@ -147,21 +167,30 @@ fn line_cost(quantity: i64, rate: Usd) -> Result<Usd, AmountError> {
     Usd::new(product.checked_mul(Decimal::new(1, 6)).ok_or(AmountError::OutOfRange)?)
 }
 
+/// Every token in one line. What is audio or image is taken from the plain text; where the parts overlap (cached audio),
+/// the cache's rate holds and the text's part is not below zero.
 fn lines(event: &UsageEvent, prices: &TokenPrices) -> Vec<ChargeLine> {
     let cached =
         event.cache_read_input_tokens + event.cache_write_5m_input_tokens + event.cache_write_1h_input_tokens;
+    let (input_media, output_media) = (
+        event.audio_input_tokens + event.image_input_tokens,
+        event.audio_output_tokens + event.image_output_tokens,
+    );
+    let input = (event.input_tokens - cached - input_media).max(0);
+    let output = (event.output_tokens - event.reasoning_output_tokens - output_media).max(0);
     let write_5m = prices.cache_write_5m.unwrap_or(prices.input);
+    let write_1h = prices.cache_write_1h.unwrap_or(write_5m);
     [
-        (Meter::Input, event.input_tokens - cached, Some(prices.input)),
+        (Meter::Input, input, Some(prices.input)),
         (Meter::CacheRead, event.cache_read_input_tokens, Some(prices.cache_read.unwrap_or(prices.input))),
         (Meter::CacheWrite5m, event.cache_write_5m_input_tokens, Some(write_5m)),
-        (
-            Meter::CacheWrite1h,
-            event.cache_write_1h_input_tokens,
-            Some(prices.cache_write_1h.unwrap_or(write_5m)),
-        ),
-        (Meter::Output, event.output_tokens - event.reasoning_output_tokens, prices.output),
+        (Meter::CacheWrite1h, event.cache_write_1h_input_tokens, Some(write_1h)),
+        (Meter::Output, output, prices.output),
         (Meter::Reasoning, event.reasoning_output_tokens, prices.reasoning.or(prices.output)),
+        (Meter::AudioInput, event.audio_input_tokens, None),
+        (Meter::ImageInput, event.image_input_tokens, None),
+        (Meter::AudioOutput, event.audio_output_tokens, None),
+        (Meter::ImageOutput, event.image_output_tokens, None),
     ]
     .into_iter()
     .filter(|(_, quantity, _)| *quantity > 0)
@@ -216,6 +245,15 @@ mod tests {
         });
         assert_eq!(charge.status, ChargeStatus::Partial);
         assert!(charge.credits.is_positive());
+    }
+
+    #[test]
+    fn audio_and_variants_without_a_rate_make_the_charge_partial() {
+        let audio = charge(|e| e.audio_input_tokens = 400);
+        assert_eq!((audio.status, audio.credits.to_string().as_str()), (ChargeStatus::Partial, "2.75"));
+        assert_eq!(charge(|e| e.batch = true).status, ChargeStatus::Partial);
+        let tier = |name: &str| charge(|e| e.service_tier = Some(name.parse().unwrap())).status;
+        assert_eq!((tier("priority"), tier("default")), (ChargeStatus::Partial, ChargeStatus::Complete));
     }
 
     #[test]

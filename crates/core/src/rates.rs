@@ -14,7 +14,7 @@ use crate::time::Timestamp;
 /// twelve places.
 pub const MAX_PRICE_PLACES: u32 = 6;
 /// Highest price per million tokens, in US dollars: above it a rate card is taken for wrong.
-pub const MAX_PRICE: u32 = 100_000;
+pub const MAX_PRICE: u32 = 10_000;
 
 /// US dollars per million tokens. What has no price of its own falls back: cache reads and 5-minute writes to input,
 /// 1-hour writes to 5-minute writes, reasoning to output.
@@ -118,7 +118,7 @@ impl Price {
         Ok(())
     }
 
-    /// The tier's name in postings: provider, model and the day it begins.
+    /// The tier's name for people: provider, model and the instant it begins.
     #[must_use]
     pub fn tier_name(&self) -> String {
         format!("{}/{}@{}", self.provider, self.model, self.effective_from)
@@ -183,7 +183,7 @@ pub struct PricingTier {
     pub price: Price,
     /// The revision of the rates.
     pub revision: RevisionId,
-    /// The tier's name in postings.
+    /// The tier's name for people.
     pub name: Arc<str>,
 }
 
@@ -318,7 +318,7 @@ pub(crate) mod tests {
         assert!(matches!(check_card(&[same.clone(), same.clone()]), Err(RatesError::Overlap { .. })));
         let negative = price("o3", "2025-06-10T00:00:00Z", "-2", "8");
         assert!(matches!(check_card(&[negative]), Err(RatesError::Negative { line: "input", .. })));
-        let absurd = price("o3", "2025-06-10T00:00:00Z", "2", "100001");
+        let absurd = price("o3", "2025-06-10T00:00:00Z", "2", "10001");
         assert!(matches!(check_card(&[absurd]), Err(RatesError::Absurd { line: "output", .. })));
     }
 

@@ -69,11 +69,13 @@ pub enum QuarantineReason {
     TooLate,
     /// Its org has not been opened; released, in order, when it is.
     OrgNotOpen,
+    /// Its org has not been opened, and as much as can wait for it waits already; not released by itself.
+    TooManyWaiting,
     /// The same id with another content.
     Conflict,
     /// A revision 2 without a correction that could take it.
     Superseding,
-    /// The charge is out of range.
+    /// The charge, or with it a total of its org, is out of range.
     AmountOutOfRange,
     /// Signed with a key that the log does not know.
     UnknownKey,
@@ -97,6 +99,7 @@ impl QuarantineReason {
             Self::OccurredInFuture => "occurred_in_future",
             Self::TooLate => "too_late",
             Self::OrgNotOpen => "org_not_open",
+            Self::TooManyWaiting => "too_many_waiting",
             Self::Conflict => "conflict",
             Self::Superseding => "superseding",
             Self::AmountOutOfRange => "amount_out_of_range",

@@ -13,12 +13,16 @@ pub struct Timestamp(i64);
 
 /// A text or number that is no instant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no time in RFC 3339 such as 2026-11-22T16:00:00Z")]
+#[error("`{0}` is no time in RFC 3339 such as 2026-11-22T16:00:00Z, of the years 1 to 9999")]
 pub struct TimestampError(String);
 
 impl Timestamp {
     /// The earliest instant, before any record.
     pub const MIN: Self = Self(i64::MIN);
+    /// 0001-01-01T00:00:00Z: nothing earlier is read from anywhere.
+    pub const EARLIEST: Self = Self(-62_135_596_800_000_000);
+    /// 9999-12-31T23:59:59.999999Z: nothing later is read from anywhere.
+    pub const LATEST: Self = Self(253_402_300_799_999_999);
 
     /// From microseconds since the epoch.
     #[must_use]
@@ -50,6 +54,11 @@ impl Timestamp {
         Self(self.0.saturating_sub(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
     }
 
+    /// This instant, if databases and people can hold it: of the years 1 to 9999.
+    fn in_range(self) -> Option<Self> {
+        (Self::EARLIEST..=Self::LATEST).contains(&self).then_some(self)
+    }
+
     /// As a date and time; `None` outside of the years that chrono knows.
     #[must_use]
     pub fn to_datetime(self) -> Option<DateTime<Utc>> {
@@ -77,7 +86,7 @@ impl FromStr for Timestamp {
 
     fn from_str(text: &str) -> Result<Self, TimestampError> {
         let time = DateTime::parse_from_rfc3339(text).map_err(|_| TimestampError(text.to_owned()))?;
-        Ok(Self(time.timestamp_micros()))
+        Self(time.timestamp_micros()).in_range().ok_or_else(|| TimestampError(text.to_owned()))
     }
 }
 
@@ -96,7 +105,9 @@ impl<'de> Deserialize<'de> for Timestamp {
         if deserializer.is_human_readable() {
             String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
         } else {
-            i64::deserialize(deserializer).map(Self)
+            let micros = i64::deserialize(deserializer)?;
+            let time = Self(micros).in_range();
+            time.ok_or_else(|| serde::de::Error::custom(TimestampError(micros.to_string())))
         }
     }
 }

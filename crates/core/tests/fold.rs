@@ -4,8 +4,10 @@ mod support;
 
 use std::time::Duration;
 
-use fluxori_core::command::{Adjust, AllocationKind, CommandBody, CommandKind, OverdraftPolicy, Policy};
-use fluxori_core::fold::{AllocationStatus, Halt, MissingOrg, Outcome};
+use fluxori_core::command::{
+    Adjust, AllocationKind, CommandBody, CommandKind, IssueKey, OverdraftPolicy, Policy,
+};
+use fluxori_core::fold::{AllocationStatus, FoldError, Halt, Outcome};
 use fluxori_core::id::AllocationId;
 use fluxori_core::posting::{PostingKind, Target};
 use fluxori_core::record::{Body, QuarantineReason, RecordKey};
@@ -270,15 +272,15 @@ fn what_lies_under_a_wrong_key_or_in_a_wrong_partition_is_nobodys() {
 fn a_log_that_is_not_ours_or_has_no_genesis_halts() {
     let log = Log::new();
     let pinned = Folded::try_fold(&log, 0, Some(fluxori_core::digest::Digest::of(b"another")));
-    assert!(matches!(pinned, Err(MissingOrg::Halt(Halt::WrongLog { .. }))));
+    assert!(matches!(pinned, Err(FoldError::Halt(Halt::WrongLog { .. }))));
     let mut headless = Log::new();
     headless.records.remove(0);
-    assert!(matches!(Folded::try_fold(&headless, 0, None), Err(MissingOrg::Halt(Halt::NoGenesis { .. }))));
+    assert!(matches!(Folded::try_fold(&headless, 0, None), Err(FoldError::Halt(Halt::NoGenesis { .. }))));
     let mut newer = Log::new();
     newer.set_rules_version(2);
     assert!(matches!(
         Folded::try_fold(&newer, 0, None),
-        Err(MissingOrg::Halt(Halt::UnknownRules { found: 2 }))
+        Err(FoldError::Halt(Halt::UnknownRules { found: 2 }))
     ));
 }
 
@@ -436,4 +438,77 @@ fn a_late_event_and_one_from_the_future_are_quarantined() {
     let folded = Folded::of(&log);
     let reasons: Vec<_> = folded.outcomes.iter().filter_map(reason).collect();
     assert_eq!(reasons, [QuarantineReason::OccurredInFuture, QuarantineReason::TooLate]);
+}
+
+#[test]
+fn rules_that_this_build_does_not_know_halt_it_and_known_ones_are_rejected() {
+    let mut log = Log::new();
+    let known = log.signed_by_root(CommandBody::SetRules(1), 90);
+    log.push(RecordKey::Global, Body::Command(Box::new(known)));
+    assert!(matches!(Folded::of(&log).last(), Outcome::Global(outcome) if outcome.rejection.is_some()));
+    let newer = log.signed_by_root(CommandBody::SetRules(2), 91);
+    log.push(RecordKey::Global, Body::Command(Box::new(newer)));
+    let halted = Folded::try_fold(&log, 0, None);
+    assert!(matches!(halted, Err(FoldError::Halt(Halt::UnknownRules { found: 2 }))));
+}
+
+#[test]
+fn no_issuer_gets_what_only_the_root_may_do() {
+    let mut log = Log::new();
+    let key = |public_key, kinds: &[CommandKind]| {
+        CommandBody::IssueKey(IssueKey {
+            issuer: "second root".to_owned(),
+            public_key,
+            kinds: kinds.iter().copied().collect(),
+        })
+    };
+    let root = log.root_key();
+    for (id, body) in [(95, key([9; 32], &[CommandKind::IssueKey])), (96, key(root, &[CommandKind::Grant]))] {
+        let signed = log.signed_by_root(body, id);
+        log.push(RecordKey::Global, Body::Command(Box::new(signed)));
+        assert!(matches!(Folded::of(&log).last(), Outcome::Global(outcome) if outcome.rejection.is_some()));
+    }
+}
+
+#[test]
+fn what_would_leave_the_range_of_amounts_is_refused_and_stops_nothing() {
+    let mut log = Log::new();
+    let id = log.grant("acme", grant("10"));
+    let most = credits("9999999999999999");
+    log.command("acme", CommandBody::Adjust(org("acme"), Adjust { allocation_id: id, amount: most }));
+    let folded = Folded::of(&log);
+    assert!(matches!(folded.last(), Outcome::Command { rejection: Some(_), .. }));
+    assert_eq!(folded.org("acme").balance().unwrap(), credits("10"));
+    // The largest event there is: 1,250,000 credits for its input and 10,000,000 for its output.
+    log.usage("acme", 1, 1_000_000_000, 1_000_000_000);
+    log.usage("acme", 2, 1000, 0);
+    let folded = Folded::of(&log);
+    assert_eq!(folded.org("acme").totals.charged, credits("11250001.25"));
+}
+
+#[test]
+fn no_more_than_a_bounded_number_of_events_waits_for_an_org() {
+    let mut log = Log::new();
+    for id in 0..10_005 {
+        log.usage("typo", id, 1, 0);
+    }
+    let folded = Folded::of(&log);
+    let beyond =
+        folded.outcomes.iter().filter(|o| reason(o) == Some(QuarantineReason::TooManyWaiting)).count();
+    assert_eq!(beyond, 5);
+    log.grant("typo", grant("1"));
+    assert_eq!(Folded::of(&log).debits().count(), 10_000);
+}
+
+#[test]
+fn an_allocation_for_a_model_pays_for_its_dated_name_too() {
+    let mut log = Log::new();
+    let mut scoped = grant("10");
+    scoped.scope.models = ["gpt-5".parse().unwrap()].into();
+    log.grant("acme", scoped);
+    log.usage_with("acme", 1, 1000, 0, |event| {
+        event.request_model = "gpt-5-2025-08-07".parse().unwrap();
+        event.response_model = Some("gpt-5-2025-08-07".parse().unwrap());
+    });
+    assert_eq!(Folded::of(&log).org("acme").balance().unwrap(), credits("8.75"));
 }

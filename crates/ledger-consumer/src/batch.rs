@@ -1,9 +1,10 @@
 //! One batch: what it needs of the past, and what folding it changes. No I/O.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use fluxori_core::digest::Digest;
-use fluxori_core::fold::{MissingOrg, Outcome, PartitionFold, Past};
+use fluxori_core::fold::{FoldError, Outcome, PartitionFold, Past};
 use fluxori_core::id::OrgId;
 use fluxori_core::record::{Body, Record, RecordKey};
 use fluxori_core::time::Timestamp;
@@ -33,27 +34,25 @@ impl Decoded {
     }
 
     /// What must be loaded before the batch can be folded. `is_known` says of which orgs the state, or that they are
-    /// not open, is in memory.
+    /// not open, is in memory. Only orgs whose records these are count: a misplaced record must not bring another
+    /// partition's org in here.
     pub(crate) fn needed(&self, fold: &PartitionFold, is_known: impl Fn(&OrgId) -> bool) -> Needed {
         let mut needed = Needed::default();
-        let mut ticks = false;
-        for record in &self.records {
-            match &record.body {
-                Body::Usage(event) => {
-                    needed.events.push((event.org_id.clone(), event.event_id));
-                    needed.orgs.insert(event.org_id.clone());
-                }
-                Body::Command(signed) => {
-                    if let Some(org) = signed.command.body.org() {
-                        needed.commands.push((org.clone(), signed.command.command_id));
-                        needed.orgs.insert(org.clone());
-                    }
-                }
-                Body::Tick => ticks = true,
-                Body::Unreadable(..) => {}
-            }
+        let mut context = Cow::Borrowed(fold.context());
+        if let (None, Some(genesis)) = (context.log(), self.records.first()) {
+            // Where the genesis is no genesis, folding says so.
+            _ = context.to_mut().admit(&mut Past::default(), genesis);
         }
-        if ticks {
+        for record in &self.records {
+            let Some(org) = context.owner(record) else { continue };
+            match &record.body {
+                Body::Usage(event) => needed.events.push((org.clone(), event.event_id)),
+                Body::Command(signed) => needed.commands.push((org.clone(), signed.command.command_id)),
+                Body::Tick | Body::Unreadable(..) => {}
+            }
+            needed.orgs.insert(org.clone());
+        }
+        if self.records.iter().any(|record| record.body == Body::Tick) {
             needed.orgs.extend(fold.due_orgs(self.latest().max(fold.context().now())).cloned());
         }
         needed.orgs.retain(|org| !is_known(org));
@@ -121,9 +120,9 @@ pub(crate) fn fold(
     memory: &mut Memory,
     decoded: &Decoded,
     epoch: i64,
-) -> Result<BatchWrite, MissingOrg> {
+) -> Result<BatchWrite, FoldError> {
     let Decoded { batch, records } = decoded;
-    let revisions = fold.context().rates().revisions().len();
+    let mut revisions = fold.context().rates().revisions().len();
     let mut write = BatchWrite {
         partition: batch.partition(),
         epoch,
@@ -192,15 +191,17 @@ pub(crate) fn fold(
             }),
             Outcome::Debited | Outcome::Tick | Outcome::Duplicate(_) => {}
         }
+        // At every seal, not once a batch: a later revision may replace prices that postings name.
+        if fold.context().rates().revisions().len() != revisions {
+            revisions = fold.context().rates().revisions().len();
+            write.tiers.extend(fold.context().rates().tiers());
+        }
     }
     fold.drain_touched(|state| {
         let changed = state.take_changed();
         write.allocations.extend(changed.into_iter().map(|allocation| (state.org.clone(), allocation)));
         write.orgs.push(state.clone());
     });
-    if fold.context().rates().revisions().len() != revisions {
-        write.tiers = fold.context().rates().tiers();
-    }
     write.cursor.log_time = fold.context().now();
     write.cursor.outcomes = fold.outcomes();
     write.cursor.counters = fold.counters();

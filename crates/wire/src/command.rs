@@ -41,6 +41,7 @@ struct PayloadRecord {
     org_id: Option<OrgId>,
     genesis: Option<GenesisRecord>,
     issue_key: Option<IssueKeyRecord>,
+    set_rules: Option<SetRulesRecord>,
     rates_part: Option<RatesPartRecord>,
     rates_seal: Option<RatesSealRecord>,
     open_org: Option<PolicyRecord>,
@@ -66,6 +67,12 @@ struct IssueKeyRecord {
     #[serde(with = "apache_avro::serde::fixed")]
     public_key: [u8; 32],
     kinds: Vec<CommandKind>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename = "SetRules")]
+struct SetRulesRecord {
+    rules_version: i32,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -159,6 +166,7 @@ impl From<&Command> for PayloadRecord {
             org_id: command.body.org().cloned(),
             genesis: None,
             issue_key: None,
+            set_rules: None,
             rates_part: None,
             rates_seal: None,
             open_org: None,
@@ -181,6 +189,9 @@ impl From<&Command> for PayloadRecord {
                     public_key: key.public_key,
                     kinds: key.kinds.iter().copied().collect(),
                 });
+            }
+            CommandBody::SetRules(rules_version) => {
+                record.set_rules = Some(SetRulesRecord { rules_version: *rules_version });
             }
             CommandBody::RatesPart(part) => {
                 record.rates_part = Some(RatesPartRecord {
@@ -223,6 +234,7 @@ impl PayloadRecord {
             let kinds = key.kinds.into_iter().collect();
             CommandBody::IssueKey(IssueKey { issuer: key.issuer, public_key: key.public_key, kinds })
         }));
+        bodies.extend(self.set_rules.map(|rules| CommandBody::SetRules(rules.rules_version)));
         bodies.extend(self.rates_part.map(|part| {
             let prices = part.prices.into_iter().map(Price::from).collect();
             CommandBody::RatesPart(RatesPart { revision: part.revision, index: part.index, prices })

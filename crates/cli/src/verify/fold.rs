@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use fluxori_core::digest::Digest;
-use fluxori_core::fold::{Context, Counters, MissingOrg, PartitionFold, Past};
+use fluxori_core::fold::{Context, Counters, FoldError, PartitionFold, Past};
 use fluxori_core::id::OrgId;
 use fluxori_core::time::Timestamp;
 use fluxori_ledger::{PartitionCursor, digest_word};
@@ -70,8 +70,8 @@ fn apply(
         let append_time = Timestamp::from_millis(record.append_time_ms);
         let decoded = fluxori_wire::decode(record.key, record.value, append_time);
         let applied = folded.fold.apply(&mut folded.past, &decoded).map_err(|error| match error {
-            MissingOrg::Halt(halt) => CliError::from(halt),
-            MissingOrg::NotLoaded(_) => CliError::Refused(format!(
+            FoldError::Halt(halt) => CliError::from(halt),
+            FoldError::NotLoaded(_) => CliError::Refused(format!(
                 "partition {} offset {}: {error}",
                 batch.partition(),
                 record.offset

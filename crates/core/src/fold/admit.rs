@@ -2,13 +2,16 @@
 
 use std::collections::HashMap;
 
-use super::context::{Context, Halt};
-use crate::command::{Command, CommandBody, CommandKind, Grant, MAX_GRACE, SignedCommand};
+use super::context::{Context, Halt, RULES_VERSION};
+use crate::amount::Credits;
+use crate::command::{
+    AllocationKind, Command, CommandBody, CommandKind, Grant, MAX_COMMAND_CREDITS, MAX_GRACE, SignedCommand,
+};
 use crate::digest::Digest;
 use crate::id::{CommandId, EventId, OrgId};
 use crate::posting::PricedUsage;
 use crate::pricing;
-use crate::record::{Body, QuarantineReason, Record, RecordKey, partition_of};
+use crate::record::{Body, QuarantineReason, Record, RecordKey};
 use crate::usage::{UsageEvent, Violation};
 
 /// Usage that came before its org was opened, in the order in which it came.
@@ -20,10 +23,22 @@ pub struct WaitingUsage {
     pub billing_digest: Digest,
 }
 
+/// Most events that wait for one org to be opened: what comes after them is quarantined for good, so that a mistyped org
+/// at a busy call site stays bounded.
+const MAX_WAITING: usize = 10_000;
+
 #[derive(Debug, Clone, Default)]
 struct OrgPast {
     open: bool,
     waiting: Vec<WaitingUsage>,
+    waiting_ids: HashMap<EventId, Digest>,
+}
+
+impl OrgPast {
+    fn wait(&mut self, event: UsageEvent, billing_digest: Digest) {
+        self.waiting_ids.insert(event.event_id, billing_digest);
+        self.waiting.push(WaitingUsage { event, billing_digest });
+    }
 }
 
 /// What admission needs to know of the past: loaded before a batch, kept up by [`Context::admit`] within it.
@@ -43,8 +58,7 @@ impl Past {
     /// Usage of an org that is not open, in the order of the log.
     pub fn add_waiting(&mut self, event: UsageEvent) {
         let billing_digest = event.billing_digest();
-        let waiting = WaitingUsage { billing_digest, event };
-        self.orgs.entry(waiting.event.org_id.clone()).or_default().waiting.push(waiting);
+        self.orgs.entry(event.org_id.clone()).or_default().wait(event, billing_digest);
     }
 
     /// An event that was applied.
@@ -55,6 +69,11 @@ impl Past {
     /// A command that was carried out or rejected.
     pub fn add_command(&mut self, org: OrgId, command: CommandId, payload_digest: Digest) {
         self.commands.insert((org, command), payload_digest);
+    }
+
+    /// Forgets an event that was admitted and could not be applied.
+    pub(super) fn remove_event(&mut self, org: &OrgId, event: EventId) {
+        self.events.remove(&(org.clone(), event));
     }
 
     /// Whether the org is open.
@@ -186,7 +205,7 @@ impl Context {
             Body::Tick if record.key == RecordKey::Global => Admission::Tick,
             Body::Tick => quarantined(QuarantineReason::Malformed, "an empty value under an org's key", None),
             Body::Usage(event) => self.admit_usage(past, &record.key, event),
-            Body::Command(signed) => self.admit_command(past, &record.key, signed),
+            Body::Command(signed) => self.admit_command(past, &record.key, signed)?,
         })
     }
 
@@ -198,47 +217,24 @@ impl Context {
         }
     }
 
-    fn is_here(&self, org: &OrgId) -> bool {
-        self.log().is_some_and(|log| {
-            partition_of(org.as_str().as_bytes(), log.genesis.partitions) == self.partition
-        })
-    }
-
-    /// Why a record that says it is `org`'s cannot be here.
-    fn misplaced(&self, key: &RecordKey, org: &OrgId) -> Option<(QuarantineReason, String)> {
-        if !matches!(key, RecordKey::Org(key) if key == org) {
-            return Some((QuarantineReason::WrongKey, format!("the record's key is not its org, {org}")));
-        }
-        if !self.is_here(org) {
-            return Some((
-                QuarantineReason::WrongPartition,
-                format!("the key {org} hashes to another partition"),
-            ));
-        }
-        None
-    }
-
     fn admit_usage(&self, past: &mut Past, key: &RecordKey, event: &UsageEvent) -> Admission {
         if let Some((reason, detail)) = self.misplaced(key, &event.org_id) {
             return quarantined(reason, detail, None);
         }
+        if event.revision != 1 {
+            let detail = "superseding an uncertain event is not in rules version 1";
+            return quarantined(QuarantineReason::Superseding, detail, Some(event));
+        }
         let billing_digest = event.billing_digest();
         let id = (event.org_id.clone(), event.event_id);
         let org = past.orgs.entry(event.org_id.clone()).or_default();
-        let waiting = || {
-            let same = org.waiting.iter().find(|waiting| waiting.event.event_id == event.event_id);
-            same.map(|waiting| waiting.billing_digest)
-        };
-        if let Some(known) = past.events.get(&id).copied().or_else(waiting) {
+        let waiting = || org.waiting_ids.get(&event.event_id);
+        if let Some(known) = past.events.get(&id).or_else(waiting).copied() {
             return if known == billing_digest {
                 Admission::Duplicate(Duplicate::Usage(id.0, id.1))
             } else {
                 quarantined(QuarantineReason::Conflict, "the id was used for another content", Some(event))
             };
-        }
-        if event.revision != 1 {
-            let detail = "supersedes an event that has no uncertain revision 1 here";
-            return quarantined(QuarantineReason::Superseding, detail, Some(event));
         }
         if let Err(violation) = event.check_time(self.now) {
             let reason = match violation {
@@ -247,8 +243,12 @@ impl Context {
             };
             return quarantined(reason, violation.to_string(), Some(event));
         }
+        if !org.open && org.waiting.len() >= MAX_WAITING {
+            let detail = format!("{MAX_WAITING} events wait for the org to be opened already");
+            return quarantined(QuarantineReason::TooManyWaiting, detail, Some(event));
+        }
         if !org.open {
-            org.waiting.push(WaitingUsage { event: event.clone(), billing_digest });
+            org.wait(event.clone(), billing_digest);
             return quarantined(QuarantineReason::OrgNotOpen, "waits until its org is opened", Some(event));
         }
         self.priced(past, event.clone(), billing_digest)
@@ -265,7 +265,12 @@ impl Context {
         }
     }
 
-    fn admit_command(&mut self, past: &mut Past, key: &RecordKey, signed: &SignedCommand) -> Admission {
+    fn admit_command(
+        &mut self,
+        past: &mut Past,
+        key: &RecordKey,
+        signed: &SignedCommand,
+    ) -> Result<Admission, Halt> {
         let command = &signed.command;
         let org = command.body.org();
         let misplaced = match org {
@@ -275,9 +280,10 @@ impl Context {
             }
             None => None,
         };
+        let own_org = self.own_org(key);
         let refused = |reason, detail: String| {
-            let org = self.own_org(key);
-            Admission::Quarantined(Quarantined { reason, detail, org, event_id: None })
+            let org = own_org.clone();
+            Ok(Admission::Quarantined(Quarantined { reason, detail, org, event_id: None }))
         };
         if let Some((reason, detail)) = misplaced {
             return refused(reason, detail);
@@ -286,7 +292,7 @@ impl Context {
         let kind = command.body.kind();
         let duplicate = Duplicate::Command(org.cloned(), command.command_id);
         if kind == CommandKind::Genesis && self.known_command(command.command_id) == Some(payload_digest) {
-            return Admission::Duplicate(duplicate);
+            return Ok(Admission::Duplicate(duplicate));
         }
         let Some(issuer) = self.issuer(&signed.issuer_key_id) else {
             return refused(
@@ -306,7 +312,7 @@ impl Context {
             None => self.known_command(command.command_id),
         };
         match known {
-            Some(known) if known == payload_digest => return Admission::Duplicate(duplicate),
+            Some(known) if known == payload_digest => return Ok(Admission::Duplicate(duplicate)),
             Some(_) => {
                 return refused(
                     QuarantineReason::Conflict,
@@ -315,13 +321,18 @@ impl Context {
             }
             None => {}
         }
+        if let CommandBody::SetRules(found) = command.body
+            && found > RULES_VERSION
+        {
+            return Err(Halt::UnknownRules { found });
+        }
         let Some(org) = org.cloned() else {
             let rejection = self.carry_out(signed).err().map(Rejection);
             let command_id = command.command_id;
-            return Admission::Global(GlobalOutcome { command_id, kind, payload_digest, rejection });
+            return Ok(Admission::Global(GlobalOutcome { command_id, kind, payload_digest, rejection }));
         };
         past.add_command(org.clone(), command.command_id, payload_digest);
-        self.admit_org_command(past, org, command.clone(), payload_digest)
+        Ok(self.admit_org_command(past, org, command.clone(), payload_digest))
     }
 
     fn admit_org_command(
@@ -338,7 +349,7 @@ impl Context {
                 .then(|| Rejection("the org is not open: grant it credits first".to_owned()))
         });
         let opens = !entry.open && rejection.is_none();
-        let waiting = if opens { std::mem::take(&mut entry.waiting) } else { Vec::new() };
+        let waiting = if opens { std::mem::take(entry).waiting } else { Vec::new() };
         entry.open |= opens;
         let released =
             waiting.into_iter().map(|usage| self.priced(past, usage.event, usage.billing_digest)).collect();
@@ -359,6 +370,7 @@ fn check(body: &CommandBody) -> Result<(), Rejection> {
     match body {
         CommandBody::Grant(_, grant) => check_grant(grant),
         CommandBody::Adjust(_, adjust) if adjust.amount.is_zero() => reject("an adjustment of nothing"),
+        CommandBody::Adjust(_, adjust) if is_too_much(adjust.amount) => reject(TOO_MUCH),
         CommandBody::OpenOrg(_, policy) | CommandBody::SetPolicy(_, policy) if policy.grace > MAX_GRACE => {
             reject("the grace is longer than 35 days")
         }
@@ -366,18 +378,25 @@ fn check(body: &CommandBody) -> Result<(), Rejection> {
     }
 }
 
+const TOO_MUCH: &str = "a command moves at most 4,294,967,295 credits";
+
+fn is_too_much(amount: Credits) -> bool {
+    let most = Credits::from(MAX_COMMAND_CREDITS);
+    amount > most || amount < most.negated()
+}
+
 fn check_grant(grant: &Grant) -> Result<(), Rejection> {
     let reject = |text: &str| Err(Rejection(text.to_owned()));
     if !grant.amount.is_positive() {
         return reject("a grant must be of more than nothing");
     }
-    if grant.amount > crate::amount::Credits::from(u32::MAX) {
-        return reject("a grant is at most 4,294,967,295 credits");
+    if is_too_much(grant.amount) {
+        return reject(TOO_MUCH);
     }
     if grant.expires_at.is_some_and(|expires_at| expires_at <= grant.effective_at) {
         return reject("expires_at must be after effective_at");
     }
-    if grant.kind == crate::command::AllocationKind::Payg {
+    if grant.kind == AllocationKind::Payg {
         return reject("payg is not in rules version 1");
     }
     Ok(())

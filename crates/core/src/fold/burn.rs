@@ -136,6 +136,11 @@ impl OrgState {
         let event = &usage.event;
         let occurred_at = event.occurred_at;
         let amount = usage.charge.credits;
+        // Every other total is at most what was charged: if this fits, all of it does, and nothing is half done.
+        let charged = self.totals.charged.plus(amount)?;
+        let mut models = vec![&event.request_model];
+        models.extend(&event.response_model);
+        models.extend(usage.charge.tier.as_ref().map(|tier| &tier.price.model));
         let mut due = amount;
         let mut entries = Vec::new();
         let mut touched = Vec::new();
@@ -148,7 +153,7 @@ impl OrgState {
                 && allocation.status == AllocationStatus::Open
                 && allocation.remaining.is_positive()
                 && allocation.is_active_at(occurred_at)
-                && allocation.scope.fits(&event.module, event.feature.as_ref(), event.model());
+                && allocation.scope.fits(&event.module, event.feature.as_ref(), &models);
             if !fits {
                 continue;
             }
@@ -166,7 +171,7 @@ impl OrgState {
         }
         touched.into_iter().for_each(|id| self.touch(id));
         let totals = &mut self.totals;
-        totals.charged = totals.charged.plus(amount)?;
+        totals.charged = charged;
         totals.consumed = totals.consumed.plus(amount.minus(due)?)?;
         if due.is_positive() {
             let target = match self.policy.overdraft {
@@ -206,7 +211,10 @@ impl OrgState {
         match &command.body {
             CommandBody::Grant(_, grant) => {
                 let id = AllocationId(command.command_id.0);
-                self.totals.granted = self.totals.granted.plus(grant.amount)?;
+                let Ok(granted) = self.totals.granted.plus(grant.amount) else {
+                    return Ok(Err(out_of_range()));
+                };
+                self.totals.granted = granted;
                 self.insert(scheduled(id, grant));
                 let draft = Draft {
                     kind: PostingKind::Grant,
@@ -236,7 +244,8 @@ impl OrgState {
             CommandBody::Genesis(_)
             | CommandBody::IssueKey(_)
             | CommandBody::RatesPart(_)
-            | CommandBody::RatesSeal(_) => return Ok(Err(Rejection("belongs to no org".to_owned()))),
+            | CommandBody::RatesSeal(_)
+            | CommandBody::SetRules(_) => return Ok(Err(Rejection("belongs to no org".to_owned()))),
         }
         Ok(Ok(()))
     }
@@ -250,10 +259,13 @@ impl OrgState {
         postings: &mut Vec<Posting>,
     ) -> Result<Result<(), Rejection>, AmountError> {
         let id = adjust.allocation_id;
+        let adjusted_in_all = self.totals.adjusted;
         let Some(allocation) = self.allocation_mut(id) else {
             return Ok(Err(Rejection(format!("the org has no live allocation {id}"))));
         };
-        let remaining = allocation.remaining.plus(adjust.amount)?;
+        let sums =
+            [allocation.remaining, allocation.adjusted, adjusted_in_all].map(|sum| sum.plus(adjust.amount));
+        let [Ok(remaining), Ok(adjusted), Ok(adjusted_in_all)] = sums else { return Ok(Err(out_of_range())) };
         if remaining.is_negative() {
             let left = allocation.remaining;
             return Ok(Err(Rejection(format!(
@@ -261,11 +273,11 @@ impl OrgState {
             ))));
         }
         allocation.remaining = remaining;
-        allocation.adjusted = allocation.adjusted.plus(adjust.amount)?;
+        allocation.adjusted = adjusted;
         let account = allocation.account.clone();
         let counts = allocation.status == AllocationStatus::Open;
         self.touch(id);
-        self.totals.adjusted = self.totals.adjusted.plus(adjust.amount)?;
+        self.totals.adjusted = adjusted_in_all;
         let entry = Entry { account, target: Target::Allocation(id), amount: adjust.amount };
         // What is added before the opening is part of what the opening brings in.
         let entries = if counts { vec![entry] } else { Vec::new() };
@@ -273,6 +285,10 @@ impl OrgState {
         postings.push(self.post(now, draft));
         Ok(Ok(()))
     }
+}
+
+fn out_of_range() -> Rejection {
+    Rejection("with it the org's totals would leave the range of amounts (10^16 credits)".to_owned())
 }
 
 fn scheduled(id: AllocationId, grant: &Grant) -> Allocation {

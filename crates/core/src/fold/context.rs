@@ -6,9 +6,9 @@ use crate::command::{
     Command, CommandBody, CommandKind, Genesis, IssueKey, RatesPart, RatesSeal, SignedCommand, key_id,
 };
 use crate::digest::Digest;
-use crate::id::{CommandId, KeyId, LogId, RevisionId};
+use crate::id::{CommandId, KeyId, LogId, OrgId, RevisionId};
 use crate::rates::{Price, Rates, check_card, part_digest, revision_digest};
-use crate::record::{Body, Record, RecordKey};
+use crate::record::{Body, QuarantineReason, Record, RecordKey, partition_of};
 use crate::time::Timestamp;
 
 /// The newest rules that this build knows.
@@ -147,6 +147,39 @@ impl Context {
         &self.keys
     }
 
+    /// The org whose record this is: its key and its body name it, and it hashes to this partition. None for global,
+    /// unreadable and misplaced records, and before the genesis was read.
+    #[must_use]
+    pub fn owner<'record>(&self, record: &'record Record) -> Option<&'record OrgId> {
+        let org = match &record.body {
+            Body::Usage(event) => &event.org_id,
+            Body::Command(signed) => signed.command.body.org()?,
+            Body::Tick | Body::Unreadable(..) => return None,
+        };
+        self.misplaced(&record.key, org).is_none().then_some(org)
+    }
+
+    /// Whether an org's records belong into this partition.
+    pub(super) fn is_here(&self, org: &OrgId) -> bool {
+        self.log.as_ref().is_some_and(|log| {
+            partition_of(org.as_str().as_bytes(), log.genesis.partitions) == self.partition
+        })
+    }
+
+    /// Why a record that says it is `org`'s cannot be here.
+    pub(super) fn misplaced(&self, key: &RecordKey, org: &OrgId) -> Option<(QuarantineReason, String)> {
+        if !matches!(key, RecordKey::Org(key) if key == org) {
+            return Some((QuarantineReason::WrongKey, format!("the record's key is not its org, {org}")));
+        }
+        if !self.is_here(org) {
+            return Some((
+                QuarantineReason::WrongPartition,
+                format!("the key {org} hashes to another partition"),
+            ));
+        }
+        None
+    }
+
     /// The key that may give a command, if the log knows one.
     pub(super) fn issuer(&self, key: &KeyId) -> Option<&IssuerKey> {
         self.keys.get(key)
@@ -178,7 +211,7 @@ impl Context {
         let root = IssuerKey {
             issuer: "root".to_owned(),
             public_key: genesis.root_key,
-            kinds: BTreeSet::from([CommandKind::IssueKey]),
+            kinds: BTreeSet::from([CommandKind::IssueKey, CommandKind::SetRules]),
         };
         self.keys.insert(signed.issuer_key_id.clone(), root);
         self.log = Some(LogIdentity { genesis: genesis.clone(), digest });
@@ -195,9 +228,9 @@ impl Context {
     pub(super) fn carry_out(&mut self, signed: &SignedCommand) -> Result<(), String> {
         let Command { command_id, body, .. } = &signed.command;
         let result = match body {
-            CommandBody::IssueKey(key) => {
-                self.issue_key(key);
-                Ok(())
+            CommandBody::IssueKey(key) => self.issue_key(key),
+            CommandBody::SetRules(version) => {
+                Err(format!("rules version {version} is in force already, or is older than the one in force"))
             }
             CommandBody::RatesPart(part) => self.take_part(part),
             CommandBody::RatesSeal(seal) => self.seal(seal),
@@ -211,10 +244,18 @@ impl Context {
         result
     }
 
-    fn issue_key(&mut self, key: &IssueKey) {
+    fn issue_key(&mut self, key: &IssueKey) -> Result<(), String> {
+        let root_only = [CommandKind::Genesis, CommandKind::IssueKey, CommandKind::SetRules];
+        if let Some(kind) = root_only.iter().find(|kind| key.kinds.contains(kind)) {
+            return Err(format!("only the root may give {kind}"));
+        }
+        if self.log.as_ref().is_some_and(|log| log.genesis.root_key == key.public_key) {
+            return Err("the root's key is no issuer's".to_owned());
+        }
         let issuer =
             IssuerKey { issuer: key.issuer.clone(), public_key: key.public_key, kinds: key.kinds.clone() };
         self.keys.insert(key_id(&key.public_key), issuer);
+        Ok(())
     }
 
     fn take_part(&mut self, part: &RatesPart) -> Result<(), String> {

@@ -14,5 +14,5 @@ pub use admit::{
     Admission, AdmittedCommand, Duplicate, GlobalOutcome, Past, Quarantined, Rejection, WaitingUsage,
 };
 pub use context::{Context, Halt, IssuerKey, LogIdentity, RULES_VERSION};
-pub use partition::{Applied, Counters, MissingOrg, Outcome, PartitionFold};
+pub use partition::{Applied, Counters, FoldError, Outcome, PartitionFold};
 pub use state::{Allocation, AllocationStatus, OrgState, OrgTotals};

@@ -10,7 +10,7 @@ use crate::command::{CommandKind, Policy};
 use crate::digest::{Canonical, Digest};
 use crate::id::{CommandId, EventId, OrgId};
 use crate::posting::Posting;
-use crate::record::{Body, Record, RecordKey};
+use crate::record::{Body, QuarantineReason, Record, RecordKey};
 use crate::time::Timestamp;
 
 /// How many records of a partition became what.
@@ -73,9 +73,9 @@ pub struct Applied {
     pub postings: Vec<Posting>,
 }
 
-/// The states that must be loaded before a record can be applied were not.
+/// Why a record could not be applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum MissingOrg {
+pub enum FoldError {
     /// An org's state was not loaded.
     #[error("the state of org {0} was not loaded")]
     NotLoaded(OrgId),
@@ -140,6 +140,7 @@ impl PartitionFold {
 
     /// Puts the state of an org in place.
     pub fn load(&mut self, state: OrgState) {
+        debug_assert!(self.context.is_here(&state.org), "an org is folded in its own partition alone");
         self.schedule.extend(state.next_boundary().map(|at| (at, state.org.clone())));
         self.orgs.insert(state.org.clone(), state);
     }
@@ -174,17 +175,26 @@ impl PartitionFold {
     /// # Errors
     /// A state that is needed was not loaded, or the partition cannot go on. After an error the fold must be thrown
     /// away.
-    pub fn apply(&mut self, past: &mut Past, record: &Record) -> Result<Applied, MissingOrg> {
+    pub fn apply(&mut self, past: &mut Past, record: &Record) -> Result<Applied, FoldError> {
         let admission = self.context.admit(past, record)?;
         let now = self.context.now();
         let mut postings = Vec::new();
         let outcome = match admission {
             Admission::Usage(usage) => {
-                let org = usage.event.org_id.clone();
-                self.with_org(&org, now, &mut postings, |state, postings| {
-                    state.debit(*usage, now, postings)
+                let (org, event_id) = (usage.event.org_id.clone(), usage.event.event_id);
+                let debited = self.with_org(&org, now, &mut postings, |state, postings| {
+                    Ok(state.debit(*usage, now, postings))
                 })?;
-                Outcome::Debited
+                match debited {
+                    Ok(()) => Outcome::Debited,
+                    Err(error) => {
+                        past.remove_event(&org, event_id);
+                        let detail = format!("with it the org's totals are wrong: {error}");
+                        let reason = QuarantineReason::AmountOutOfRange;
+                        let (org, event_id) = (Some(org), Some(event_id));
+                        Outcome::Quarantined(Quarantined { reason, detail, org, event_id })
+                    }
+                }
             }
             Admission::Command(mut admitted) => {
                 let org = admitted.org.clone();
@@ -239,8 +249,8 @@ impl PartitionFold {
         now: Timestamp,
         postings: &mut Vec<Posting>,
         act: impl FnOnce(&mut OrgState, &mut Vec<Posting>) -> Result<T, AmountError>,
-    ) -> Result<T, MissingOrg> {
-        let state = self.orgs.get_mut(org).ok_or_else(|| MissingOrg::NotLoaded(org.clone()))?;
+    ) -> Result<T, FoldError> {
+        let state = self.orgs.get_mut(org).ok_or_else(|| FoldError::NotLoaded(org.clone()))?;
         let before = state.next_boundary();
         let number = state.number;
         let out_of_range = |_| Halt::OutOfRange { org: org.to_string() };
@@ -290,7 +300,11 @@ impl PartitionFold {
             }
             Outcome::Quarantined(quarantined) => {
                 counters.quarantined += 1;
-                quarantined.reason.as_str()
+                match quarantined.reason {
+                    // Which of the two it is, is a library's word and may change with it.
+                    QuarantineReason::Malformed | QuarantineReason::Invalid => "unreadable",
+                    reason => reason.as_str(),
+                }
             }
         };
         self.outcomes = canonical.text(name).digest();

@@ -46,7 +46,7 @@ impl UsageEvent {
         }
         canonical.count(self.units.len());
         for (name, quantity) in &self.units {
-            canonical.text(name).text(&quantity.0.normalize().to_string());
+            canonical.text(name).amount(quantity.scaled());
         }
         canonical.flag(self.own_key).flag(self.served_from_cache).number(i64::from(self.revision));
         canonical.optional_number(self.event_id.is_native().then(|| self.occurred_at.micros()));

@@ -61,6 +61,15 @@ pub enum CallOutcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quantity(pub Decimal);
 
+impl Quantity {
+    /// The number of units of 10^-6: the form in digests.
+    fn scaled(self) -> i128 {
+        let mut value = self.0;
+        value.rescale(6);
+        value.mantissa()
+    }
+}
+
 impl Serialize for Quantity {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&self.0)

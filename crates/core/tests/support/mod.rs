@@ -10,7 +10,7 @@ use fluxori_core::command::{
     RatesSeal, Scope, SignedCommand, key_id, signed_bytes,
 };
 use fluxori_core::digest::Digest;
-use fluxori_core::fold::{Context, Counters, MissingOrg, OrgState, Outcome, PartitionFold, Past};
+use fluxori_core::fold::{Context, Counters, FoldError, OrgState, Outcome, PartitionFold, Past};
 use fluxori_core::id::{AllocationId, CommandId, EventId, LogId, OrgId, RevisionId};
 use fluxori_core::posting::{Posting, PostingKind};
 use fluxori_core::rates::{Price, TokenPrices, part_digest, revision_digest};
@@ -111,6 +111,10 @@ impl Log {
 
     pub(crate) fn push(&mut self, key: RecordKey, body: Body) {
         self.records.push(Record { key, append_time: self.now, body });
+    }
+
+    pub(crate) fn root_key(&self) -> [u8; 32] {
+        self.root.verifying_key().to_bytes()
     }
 
     pub(crate) fn tick(&mut self) {
@@ -259,7 +263,7 @@ impl Folded {
         Self::try_fold(log, partition, None).unwrap()
     }
 
-    pub(crate) fn try_fold(log: &Log, partition: i32, pinned: Option<Digest>) -> Result<Self, MissingOrg> {
+    pub(crate) fn try_fold(log: &Log, partition: i32, pinned: Option<Digest>) -> Result<Self, FoldError> {
         let fold =
             PartitionFold::new(Context::new(partition, pinned), Counters::default(), Digest::default());
         let mut folded = Self { fold, postings: Vec::new(), outcomes: Vec::new() };
