@@ -1,4 +1,4 @@
-//! Pure: amounts of credits in requests, as text or as a JSON number, which is never read as a float, and in answers.
+//! Pure: amounts of credits in requests, as text or as a JSON number, which is never read as a float.
 
 use fluxori_core::amount::{AmountError, Credits};
 use rust_decimal::Decimal;
@@ -22,11 +22,6 @@ impl AmountField {
             Err(_) => number(sent),
         }
     }
-}
-
-/// The amount in an answer. Nothing is `0`, however it came about: a decimal that is negated keeps its sign.
-pub(crate) fn text(amount: Credits) -> String {
-    if amount.is_zero() { "0".to_owned() } else { amount.to_string() }
 }
 
 /// The exact value of a JSON number, exponent included: programs write 0.0000001 as 1e-7.
@@ -84,12 +79,6 @@ mod tests {
         ] {
             assert_eq!(read(json).as_deref(), Ok(amount), "{json}");
         }
-    }
-
-    #[test]
-    fn nothing_is_written_without_a_sign() {
-        assert_eq!(text(Credits::ZERO.negated()), "0");
-        assert_eq!(text(Credits::from(10).negated()), "-10");
     }
 
     #[test]

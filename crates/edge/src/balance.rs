@@ -15,7 +15,6 @@ use fluxori_runtime::http::{Problem, QueryParams};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::amount::text;
 use crate::openapi::ReadProblems;
 use crate::refusal::Refusal;
 use crate::state::{Edge, Place};
@@ -156,18 +155,18 @@ fn balance(
     Ok(Balance {
         org_id: org.org.into(),
         user_id: user.cloned().map(String::from),
-        balance: text(org.balance),
-        overdraft: text(org.overdraft),
-        available: text(available),
+        balance: org.balance.to_string(),
+        overdraft: org.overdraft.to_string(),
+        available: available.to_string(),
         totals: Totals {
-            granted: text(totals.granted),
-            adjusted: text(totals.adjusted),
-            charged: text(totals.charged),
-            consumed: text(totals.consumed),
-            overdraft_incurred: text(totals.overdraft_incurred),
-            absorbed: text(totals.absorbed),
-            repaid: text(totals.repaid),
-            expired: text(totals.expired),
+            granted: totals.granted.to_string(),
+            adjusted: totals.adjusted.to_string(),
+            charged: totals.charged.to_string(),
+            consumed: totals.consumed.to_string(),
+            overdraft_incurred: totals.overdraft_incurred.to_string(),
+            absorbed: totals.absorbed.to_string(),
+            repaid: totals.repaid.to_string(),
+            expired: totals.expired.to_string(),
         },
         allocations: allocations.into_iter().map(AllocationView::from).collect(),
         as_of: snapshot.log_time,
@@ -187,12 +186,12 @@ impl From<Allocation> for AllocationView {
             effective_at: allocation.effective_at,
             expires_at: allocation.expires_at,
             status: allocation.status.as_str(),
-            granted: text(allocation.granted),
-            adjusted: text(allocation.adjusted),
-            consumed: text(allocation.consumed),
-            repaid: text(allocation.repaid),
-            expired: text(allocation.expired),
-            remaining: text(allocation.remaining),
+            granted: allocation.granted.to_string(),
+            adjusted: allocation.adjusted.to_string(),
+            consumed: allocation.consumed.to_string(),
+            repaid: allocation.repaid.to_string(),
+            expired: allocation.expired.to_string(),
+            remaining: allocation.remaining.to_string(),
         }
     }
 }

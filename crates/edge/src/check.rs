@@ -15,7 +15,7 @@ use fluxori_runtime::http::JsonBody;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::amount::{AmountField, text};
+use crate::amount::AmountField;
 use crate::fields::Fields;
 use crate::lag::Lag;
 use crate::openapi::WriteProblems;
@@ -103,8 +103,8 @@ pub(crate) async fn post_check(
     Ok(Json(CheckAnswer {
         allowed: reason == Reason::CreditsAvailable,
         reason,
-        available: text(available),
-        required: question.estimate.map(text),
+        available: available.to_string(),
+        required: question.estimate.map(|estimate| estimate.to_string()),
         as_of: snapshot.log_time,
         lag: Lag::new(high, snapshot.next_offset, snapshot.committed_at, now),
     }))

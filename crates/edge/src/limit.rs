@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -15,6 +16,10 @@ use governor::middleware::StateInformationMiddleware;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
 use crate::refusal::Refusal;
+use crate::service::MAX_BODY_BYTES;
+
+/// How long the rest of a refused body is waited for.
+const BODY_PATIENCE: Duration = Duration::from_secs(1);
 
 type Limiter = DefaultDirectRateLimiter<StateInformationMiddleware>;
 
@@ -76,6 +81,9 @@ pub(crate) async fn limit(
             response
         }
         Err(seconds) => {
+            // A client that is still sending its body would see a broken connection in place of the answer.
+            let body = axum::body::to_bytes(request.into_body(), MAX_BODY_BYTES);
+            _ = tokio::time::timeout(BODY_PATIENCE, body).await;
             let refusal = Refusal::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "too-many-requests",

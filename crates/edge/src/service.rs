@@ -31,7 +31,7 @@ use crate::state::Edge;
 use crate::{allocations, balance, check, commands, openapi, transactions};
 
 /// Largest body, in bytes.
-const MAX_BODY_BYTES: usize = 256 << 10;
+pub(crate) const MAX_BODY_BYTES: usize = 256 << 10;
 /// A command that is not acknowledged in this time is answered with 503.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
 /// A query waits so long for a connection to Postgres.

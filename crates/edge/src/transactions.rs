@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use crate::amount::text;
 use crate::balance::unknown_org;
 use crate::openapi::ReadProblems;
 use crate::refusal::Refusal;
@@ -135,7 +134,7 @@ fn transaction(record: TransactionRecord, place: Place<'_>) -> Transaction {
     Transaction {
         number: record.number,
         kind: record.kind,
-        amount: text(record.amount),
+        amount: record.amount.to_string(),
         effective_at: record.effective_at,
         recorded_at: record.recorded_at,
         entries: record.entries.into_iter().map(EntryView::from).collect(),
@@ -159,7 +158,7 @@ impl From<Entry> for EntryView {
             Target::Absorbed => ("absorbed", None),
         };
         let user_id = entry.account.user().cloned().map(String::from);
-        Self { target, allocation_id, user_id, amount: text(entry.amount) }
+        Self { target, allocation_id, user_id, amount: entry.amount.to_string() }
     }
 }
 
