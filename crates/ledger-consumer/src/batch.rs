@@ -61,17 +61,30 @@ impl Decoded {
 }
 
 /// What admission knows of the past, and which orgs are known not to be open.
-#[derive(Default)]
 pub(crate) struct Memory {
     past: Past,
     unopened: BTreeSet<OrgId>,
+    bounds: Bounds,
 }
 
 /// More orgs or ids than this in memory, and all are forgotten and loaded again as they are needed.
-const MOST_ORGS: usize = 50_000;
-const MOST_EVENTS: usize = 500_000;
+#[derive(Clone, Copy)]
+struct Bounds {
+    orgs: usize,
+    events: usize,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::bounded(Bounds { orgs: 50_000, events: 500_000 })
+    }
+}
 
 impl Memory {
+    fn bounded(bounds: Bounds) -> Self {
+        Self { past: Past::default(), unopened: BTreeSet::new(), bounds }
+    }
+
     pub(crate) fn knows(&self, fold: &PartitionFold, org: &OrgId) -> bool {
         fold.is_loaded(org) || self.unopened.contains(org)
     }
@@ -102,10 +115,10 @@ impl Memory {
 
     /// Keeps memory within bounds, between batches.
     pub(crate) fn trim(&mut self, fold: &mut PartitionFold) {
-        if fold.orgs().count() + self.unopened.len() > MOST_ORGS {
+        if fold.orgs().count() + self.unopened.len() > self.bounds.orgs {
             fold.forget_orgs();
-            *self = Self::default();
-        } else if self.past.event_count() > MOST_EVENTS {
+            *self = Self::bounded(self.bounds);
+        } else if self.past.event_count() > self.bounds.events {
             self.past.forget_events();
         }
     }
@@ -219,3 +232,6 @@ fn record_digest(key: Option<&[u8]>, value: Option<&[u8]>) -> Digest {
         .bytes(value.unwrap_or_default())
         .digest()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,322 @@
+//! Batches over a store in memory: however the log is cut, whatever is forgotten and whenever the consumer starts anew,
+//! the ledger is that of folding the log once.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use fluxori_core::command::{
+    Account, AllocationKind, Command, CommandBody, CommandKind, Genesis, Grant, IssueKey, RatesPart,
+    RatesSeal, Scope,
+};
+use fluxori_core::fold::{Context, OrgState};
+use fluxori_core::id::{CommandId, EventId, GLOBAL_KEY, LogId};
+use fluxori_core::posting::Posting;
+use fluxori_core::rates::{Price, TokenPrices, part_digest, revision_digest};
+use fluxori_core::record::partition_of;
+use fluxori_core::usage::{UsageEvent, UsageFields};
+use fluxori_wire::{Issuer, encode_usage};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+
+const NOW: i64 = 1_795_348_800_000;
+const PARTITIONS: i32 = 2;
+/// The partition that is folded.
+const HERE: i32 = 0;
+
+/// What Postgres holds, without Postgres.
+#[derive(Default)]
+struct Store {
+    cursor: Option<Cursor>,
+    globals: Vec<GlobalRecord>,
+    orgs: HashMap<OrgId, OrgState>,
+    waiting: BTreeMap<i64, (EventId, WaitingRecord)>,
+    events: HashMap<(OrgId, EventId), Digest>,
+    commands: HashMap<(OrgId, CommandId), Digest>,
+    postings: Vec<Posting>,
+}
+
+impl Store {
+    fn load(&self, needed: &Needed) -> Loaded {
+        let mut loaded = Loaded::default();
+        loaded.orgs.extend(needed.orgs.iter().filter_map(|org| self.orgs.get(org).cloned()));
+        for (_, record) in self.waiting.values() {
+            let org = record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()).unwrap();
+            if needed.orgs.iter().any(|known| known.as_str() == org) {
+                let (key, value) = (record.key.clone(), record.value.clone());
+                loaded.waiting.push(WaitingRecord { append_time: record.append_time, key, value });
+            }
+        }
+        for id in &needed.events {
+            loaded.events.extend(self.events.get(id).map(|digest| (id.0.clone(), id.1, *digest)));
+        }
+        for id in &needed.commands {
+            loaded.commands.extend(self.commands.get(id).map(|digest| (id.0.clone(), id.1, *digest)));
+        }
+        loaded
+    }
+
+    fn commit(&mut self, write: BatchWrite) {
+        for QuarantineRow { offset, append_time, key, value, quarantined } in write.quarantine {
+            if quarantined.reason == fluxori_core::record::QuarantineReason::OrgNotOpen {
+                self.waiting.insert(
+                    offset,
+                    (quarantined.event_id.unwrap(), WaitingRecord { append_time, key, value }),
+                );
+            }
+        }
+        let released: Vec<EventId> = write.released.iter().map(|(_, event)| *event).collect();
+        self.waiting.retain(|_, (event, _)| !released.contains(event));
+        for row in write.postings {
+            let posting = row.posting;
+            if let fluxori_core::posting::Cause::Usage(usage) = &posting.cause {
+                self.events.insert((posting.org.clone(), usage.event.event_id), usage.billing_digest);
+            }
+            self.postings.push(posting);
+        }
+        for state in write.orgs {
+            let live = state.allocations().to_vec();
+            let stored = OrgState::restore(
+                state.org.clone(),
+                state.number,
+                state.head,
+                state.policy,
+                state.totals,
+                live,
+            );
+            self.orgs.insert(state.org, stored);
+        }
+        for row in write.commands {
+            self.commands.extend(row.org.map(|org| ((org, row.command_id), row.payload_digest)));
+        }
+        self.globals.extend(write.globals);
+        self.cursor = Some(write.cursor);
+    }
+
+    /// A fold as a take-over makes it.
+    fn take_over(&self) -> PartitionFold {
+        let mut context = Context::new(HERE, None);
+        for global in &self.globals {
+            let record =
+                fluxori_wire::decode(Some(GLOBAL_KEY.as_bytes()), Some(&global.value), global.append_time);
+            context.admit(&mut Past::default(), &record).unwrap();
+        }
+        let Some(cursor) = &self.cursor else {
+            return PartitionFold::new(context, fluxori_core::fold::Counters::default(), Digest::default());
+        };
+        context.resume_at(cursor.log_time);
+        let mut fold = PartitionFold::new(context, cursor.counters, cursor.outcomes);
+        for state in self.orgs.values() {
+            if let Some(at) = state.next_boundary() {
+                fold.expect_boundary(at, state.org.clone());
+            }
+        }
+        fold
+    }
+}
+
+type Raw = (i64, Vec<u8>, Vec<u8>);
+
+struct Log {
+    issuer: Issuer,
+    records: Vec<Raw>,
+    now: i64,
+    commands: u128,
+}
+
+impl Log {
+    fn new() -> Self {
+        let log_id = LogId(Uuid::from_u128(7));
+        let (root, issuer) = (Issuer::new(log_id, "root", [1; 32]), Issuer::new(log_id, "test", [2; 32]));
+        let mut log = Self { issuer: issuer.clone(), records: Vec::new(), now: NOW, commands: 100 };
+        let genesis =
+            Genesis { log_id, root_key: root.public_key(), rules_version: 1, partitions: PARTITIONS };
+        log.global(&root, CommandBody::Genesis(genesis));
+        let kinds = [CommandKind::Rates, CommandKind::Grant].into();
+        let key = IssueKey { issuer: "test".to_owned(), public_key: issuer.public_key(), kinds };
+        log.global(&root, CommandBody::IssueKey(key));
+        let prices = vec![Price {
+            provider: "openai".parse().unwrap(),
+            model: "gpt-5".parse().unwrap(),
+            aliases: vec![],
+            effective_from: "2025-08-07T00:00:00Z".parse().unwrap(),
+            usd_per_million_tokens: TokenPrices {
+                input: "1".parse().unwrap(),
+                output: None,
+                cache_read: None,
+                cache_write_5m: None,
+                cache_write_1h: None,
+                reasoning: None,
+            },
+        }];
+        let revision: fluxori_core::id::RevisionId = "r1".parse().unwrap();
+        let digest = revision_digest(&revision, &[part_digest(&prices)]);
+        log.global(
+            &issuer,
+            CommandBody::RatesPart(RatesPart { revision: revision.clone(), index: 0, prices }),
+        );
+        log.global(&issuer, CommandBody::RatesSeal(RatesSeal { revision, parts: 1, digest }));
+        log
+    }
+
+    fn command(&mut self, body: CommandBody) -> Command {
+        self.commands += 1;
+        Command {
+            command_id: CommandId(Uuid::from_u128(self.commands)),
+            issued_at: Timestamp::from_millis(self.now),
+            actor: "test".to_owned(),
+            reason: "test".to_owned(),
+            reference: None,
+            body,
+        }
+    }
+
+    fn global(&mut self, issuer: &Issuer, body: CommandBody) {
+        let value = issuer.sign(&self.command(body)).unwrap();
+        self.records.push((self.now, GLOBAL_KEY.as_bytes().to_vec(), value));
+    }
+
+    fn grant(&mut self, org: &str, amount: u32, starts_in: i64, lasts: Option<u64>) {
+        let effective_at = Timestamp::from_millis(self.now + starts_in * 60_000);
+        let grant = Grant {
+            account: Account::Organization,
+            kind: AllocationKind::Prepaid,
+            amount: amount.into(),
+            effective_at,
+            expires_at: lasts.map(|minutes| effective_at.after(Duration::from_mins(minutes))),
+            priority: 0,
+            scope: Scope::default(),
+            purchased: false,
+        };
+        let command = self.command(CommandBody::Grant(org.parse().unwrap(), grant));
+        let value = self.issuer.sign(&command).unwrap();
+        self.records.push((self.now, org.as_bytes().to_vec(), value));
+    }
+
+    fn usage(&mut self, key: &str, org: &str, id: u32, tokens: i64) {
+        let event_id = EventId(Uuid::from_u128(u128::from(id) | 7 << 76 | 2 << 62));
+        let mut fields = UsageFields::new(
+            event_id,
+            Timestamp::from_millis(NOW),
+            org.parse().unwrap(),
+            "pim".parse().unwrap(),
+            "openai".parse().unwrap(),
+            "gpt-5".parse().unwrap(),
+        );
+        fields.input_tokens = tokens;
+        let value = encode_usage(&UsageEvent::new(fields).unwrap()).unwrap();
+        self.records.push((self.now, key.as_bytes().to_vec(), value));
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Grant { org: usize, amount: u32, starts_in: i64, lasts: Option<u64> },
+    Usage { org: usize, id: u32, tokens: i64 },
+    Misplaced { org: usize, id: u32 },
+    Garbage { org: usize },
+    Again { index: usize },
+    Tick,
+    Pass { minutes: u32 },
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        2 => (0_usize..6, 1_u32..5, -30_i64..30, proptest::option::of(1_u64..60))
+            .prop_map(|(org, amount, starts_in, lasts)| Step::Grant { org, amount, starts_in, lasts }),
+        8 => (0_usize..6, 0_u32..40, 0_i64..3000).prop_map(|(org, id, tokens)| Step::Usage { org, id, tokens }),
+        1 => (0_usize..6, 0_u32..40).prop_map(|(org, id)| Step::Misplaced { org, id }),
+        1 => (0_usize..6).prop_map(|org| Step::Garbage { org }),
+        2 => any::<usize>().prop_map(|index| Step::Again { index }),
+        2 => Just(Step::Tick),
+        2 => (1_u32..30).prop_map(|minutes| Step::Pass { minutes }),
+    ];
+    proptest::collection::vec(step, 1..70)
+}
+
+fn log(steps: &[Step]) -> Log {
+    let mut names: Vec<String> = (0..40).map(|number| format!("org-{number}")).collect();
+    names.sort_by_key(|name| partition_of(name.as_bytes(), PARTITIONS));
+    let (here, elsewhere) = (names.clone(), names.last().unwrap().clone());
+    assert_ne!(partition_of(elsewhere.as_bytes(), PARTITIONS), HERE);
+    let mut log = Log::new();
+    for step in steps {
+        match *step {
+            Step::Grant { org, amount, starts_in, lasts } => log.grant(&here[org], amount, starts_in, lasts),
+            Step::Usage { org, id, tokens } => {
+                log.usage(&here[org], &here[org], id + 100 * u32::try_from(org).unwrap(), tokens)
+            }
+            // Under its own key in a partition that is not its own, or under another org's key.
+            Step::Misplaced { org, id } if id % 2 == 0 => {
+                log.usage(&elsewhere, &elsewhere, id + 1000 + u32::try_from(org).unwrap(), 5)
+            }
+            Step::Misplaced { org, id } => log.usage(&elsewhere, &here[org], id + 2000, 5),
+            Step::Garbage { org } => {
+                log.records.push((log.now, here[org].as_bytes().to_vec(), b"garbage".to_vec()))
+            }
+            Step::Again { index } => {
+                let (_, key, value) = log.records[index % log.records.len()].clone();
+                log.records.push((log.now, key, value));
+            }
+            Step::Tick => log.records.push((log.now, GLOBAL_KEY.as_bytes().to_vec(), Vec::new())),
+            Step::Pass { minutes } => log.now += i64::from(minutes) * 60_000,
+        }
+    }
+    log
+}
+
+/// Works the log off in batches of these sizes; after each a number says whether to start anew.
+fn in_batches(log: &Log, cuts: &[(usize, bool)], bounds: Bounds) -> Store {
+    let mut store = Store::default();
+    let (mut state, mut memory) = (store.take_over(), Memory::bounded(bounds));
+    let (mut offset, mut rest) = (0, log.records.as_slice());
+    let mut cuts = cuts.iter().cycle();
+    while !rest.is_empty() {
+        let (size, restart) = *cuts.next().unwrap();
+        let (now, after) = rest.split_at(size.min(rest.len()));
+        rest = after;
+        let mut batch = Batch::new(HERE, offset);
+        for (append_time, key, value) in now {
+            batch.push(*append_time, Some(key), Some(value));
+        }
+        offset = batch.end();
+        let decoded = Decoded::new(batch);
+        let needed = decoded.needed(&state, |org| memory.knows(&state, org));
+        let loaded = store.load(&needed);
+        memory.remember(&mut state, &needed, loaded);
+        store.commit(fold(&mut state, &mut memory, &decoded, 1).unwrap());
+        memory.trim(&mut state);
+        if restart {
+            (state, memory) = (store.take_over(), Memory::bounded(bounds));
+        }
+    }
+    store
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn cuts_restarts_and_forgetting_change_nothing(
+        steps in steps(),
+        cuts in proptest::collection::vec((1_usize..12, any::<bool>()), 1..12),
+        orgs in 0_usize..4,
+        events in 0_usize..6,
+    ) {
+        let log = log(&steps);
+        let whole = in_batches(&log, &[(usize::MAX, false)], Bounds { orgs: 1000, events: 1000 });
+        let cut = in_batches(&log, &cuts, Bounds { orgs, events });
+        prop_assert_eq!(&whole.postings.len(), &cut.postings.len());
+        for org in whole.orgs.values() {
+            let of = |store: &Store| -> Vec<Posting> {
+                store.postings.iter().filter(|posting| posting.org == org.org).cloned().collect()
+            };
+            prop_assert_eq!(of(&whole), of(&cut));
+            prop_assert_eq!(Some(org), cut.orgs.get(&org.org));
+            prop_assert!(org.check_invariants().is_ok());
+        }
+        prop_assert_eq!(whole.cursor.as_ref().map(|c| (c.outcomes, c.counters)), cut.cursor.as_ref().map(|c| (c.outcomes, c.counters)));
+        prop_assert_eq!(whole.waiting.len(), cut.waiting.len());
+    }
+}
