@@ -43,9 +43,12 @@ async fn serve(context: Context, once: bool) -> Result<(), Box<dyn std::error::E
     let check = context.health.check("kafka");
     let what = format!("find the log at {}", kafka.brokers);
     let found = retry(&what, &stop, || async {
-        Ticker::of_log(&kafka.brokers, &kafka.topic, genesis).await.map_err(|error| match error {
-            TickError::Log(_) => Failure::Permanent(error),
-            other => Failure::Transient(other),
+        Ticker::of_log(&kafka.brokers, &kafka.topic, genesis).await.map_err(|error| {
+            check.not_ready(error.to_string());
+            match error {
+                TickError::Log(_) => Failure::Permanent(error),
+                TickError::Stream(_) | TickError::NotBegun(_) => Failure::Transient(error),
+            }
         })
     });
     let ticker = match found.await {

@@ -4,7 +4,7 @@ use fluxori_core::digest::Digest;
 use fluxori_core::fold::{Halt, LogIdentity};
 use fluxori_core::id::GLOBAL_KEY;
 use fluxori_core::time::Timestamp;
-use fluxori_stream::{LogReader, Publisher, PublisherOptions, StreamError};
+use fluxori_stream::{LogReader, Publisher, PublisherOptions, Range, StreamError};
 use metrics::counter;
 
 /// Why there are no ticks.
@@ -13,7 +13,10 @@ pub(crate) enum TickError {
     /// Kafka is away or refused.
     #[error(transparent)]
     Stream(#[from] StreamError),
-    /// The topic holds no log, or another one.
+    /// A tick must not be the first record of a partition.
+    #[error("partition {0} has no genesis yet: run `credits log init` again")]
+    NotBegun(i32),
+    /// The topic holds another log, or none.
     #[error("{0}")]
     Log(#[from] Halt),
 }
@@ -25,19 +28,27 @@ pub(crate) struct Ticker {
 }
 
 impl Ticker {
-    /// For the log that the topic holds, if its genesis is the pinned one.
+    /// For the log that the topic holds, if every partition of it begins with the pinned genesis.
     pub(crate) async fn of_log(brokers: &str, topic: &str, genesis: [u8; 32]) -> Result<Self, TickError> {
         let reader = LogReader::new(brokers, topic)?;
-        if reader.watermarks(0).await?.high == 0 {
-            return Err(Halt::NoGenesis { partition: 0 }.into());
+        let partitions = reader.partitions().await?;
+        let mut firsts = Vec::new();
+        for partition in 0..partitions {
+            if reader.watermarks(partition).await?.high == 0 {
+                return Err(TickError::NotBegun(partition));
+            }
+            firsts.push(Range { partition, start: 0, end: 1 });
         }
-        let first = reader.fetch_one(0, 0).await?;
-        let record = first.iter().next().ok_or(Halt::NoGenesis { partition: 0 })?;
-        let append_time = Timestamp::from_millis(record.append_time_ms);
-        let record = fluxori_wire::decode(record.key, record.value, append_time);
-        let log = LogIdentity::of_first_record(0, Some(Digest(genesis)), &record)?;
+        let mut scan = reader.scan(&firsts, 1)?;
+        while let Some(first) = scan.next().await? {
+            for raw in first.iter() {
+                let append_time = Timestamp::from_millis(raw.append_time_ms);
+                let record = fluxori_wire::decode(raw.key, raw.value, append_time);
+                LogIdentity::of_first_record(first.partition(), Some(Digest(genesis)), &record)?;
+            }
+        }
         let publisher = Publisher::new(&PublisherOptions::new(brokers, topic))?;
-        Ok(Self { publisher, partitions: log.genesis.partitions })
+        Ok(Self { publisher, partitions })
     }
 
     /// Publishes a tick into every partition and waits until the broker has them all.
@@ -51,5 +62,62 @@ impl Ticker {
             counter!("scheduler_ticks_total").increment(1);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fluxori_core::command::{Command, CommandBody, Genesis};
+    use fluxori_core::id::{CommandId, LogId};
+    use fluxori_stream::TopicSpec;
+    use fluxori_wire::Issuer;
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// A genesis record and its digest.
+    fn genesis(log: u128) -> (Vec<u8>, [u8; 32]) {
+        let log_id = LogId(Uuid::from_u128(log));
+        let root = Issuer::new(log_id, "root", [1; 32]);
+        let command = Command {
+            command_id: CommandId(Uuid::from_u128(1)),
+            issued_at: Timestamp::from_millis(1_795_000_000_000),
+            actor: "test".into(),
+            reason: "test".into(),
+            reference: None,
+            body: CommandBody::Genesis(Genesis {
+                log_id,
+                root_key: root.public_key(),
+                rules_version: 1,
+                partitions: 2,
+            }),
+        };
+        let digest = Digest::of(&fluxori_wire::encode_payload(&command).unwrap());
+        (root.sign(&command).unwrap(), digest.0)
+    }
+
+    #[tokio::test]
+    async fn no_partition_is_ticked_before_all_of_them_have_their_genesis() {
+        let brokers = std::env::var("KAFKA_BROKERS")
+            .expect("KAFKA_BROKERS is not set: this test needs a broker; `cargo xtask test` starts one");
+        let topic = format!("test-ticks-{}", fluxori_runtime::clock::now().timestamp_micros());
+        let spec = TopicSpec { name: topic.clone(), partitions: 2, replication: 1, min_insync_replicas: 1 };
+        spec.create(&brokers).await.unwrap();
+        let publisher = Publisher::new(&PublisherOptions::new(&brokers, &topic)).unwrap();
+        let (record, pinned) = genesis(7);
+        let ticker = async || Ticker::of_log(&brokers, &topic, pinned).await;
+
+        assert!(matches!(ticker().await, Err(TickError::NotBegun(0))));
+        publisher.publish(0, GLOBAL_KEY.as_bytes(), &record).await.unwrap();
+        assert!(matches!(ticker().await, Err(TickError::NotBegun(1))));
+        publisher.publish(1, GLOBAL_KEY.as_bytes(), &record).await.unwrap();
+        ticker().await.unwrap().tick().await.unwrap();
+        let reader = LogReader::new(&brokers, &topic).unwrap();
+        for partition in 0..2 {
+            let tick = reader.fetch_one(partition, 1).await.unwrap();
+            assert_eq!(tick.iter().next().unwrap().key, Some(GLOBAL_KEY.as_bytes()));
+        }
+        let other = Ticker::of_log(&brokers, &topic, genesis(8).1).await;
+        assert!(matches!(other, Err(TickError::Log(Halt::WrongLog { .. }))));
     }
 }
