@@ -44,7 +44,8 @@ async fn serve(context: Context) -> Result<(), Box<dyn std::error::Error + Send 
     let group = ConsumerGroup::new(options);
     tokio::spawn(report(group.status(), context.health.check("group")));
     let owner = format!("{}-{}", context.name, std::process::id());
-    Ok(group.run(LedgerProcessor::new(ledger, owner, genesis), stop).await?)
+    let processor = LedgerProcessor::new(ledger, owner, genesis, context.health.clone());
+    Ok(group.run(processor, stop).await?)
 }
 
 /// Shows in `/readyz` whether the member works on its partitions.

@@ -3,18 +3,18 @@
 use std::time::{Duration, Instant};
 
 use fluxori_core::digest::Digest;
-use fluxori_core::fold::{Context, Counters, MissingOrg, PartitionFold, Past};
+use fluxori_core::fold::{Context, Counters, FoldError, PartitionFold, Past};
 use fluxori_core::time::Timestamp;
 use fluxori_ledger::{Cursor, Ledger, LedgerError, TakenOver};
 use fluxori_runtime::retry::{Failure, RetryError};
-use fluxori_runtime::{clock, retry};
+use fluxori_runtime::{Health, clock, retry};
 use fluxori_stream::{Batch, Batches, GroupHandle, Processor, TakeOver, WorkerEnd};
 use metrics::{counter, histogram};
 use tokio_util::sync::CancellationToken;
 
 use crate::batch::{Decoded, Memory, fold, last_record_digest};
 
-/// How far the broker's clock may run ahead of ours before a partition halts.
+/// How far the broker's clock may run ahead of ours; a partition waits until it is less.
 const MOST_CLOCK_LEAD: Duration = Duration::from_mins(5);
 
 /// Applies the log to the ledger.
@@ -22,6 +22,7 @@ pub(crate) struct LedgerProcessor {
     ledger: Ledger,
     owner: String,
     genesis: Digest,
+    health: Health,
 }
 
 /// The state of one partition between its take-over and its end. All of it is speculative until it is committed, and is
@@ -36,8 +37,8 @@ pub(crate) struct Worker {
 }
 
 impl LedgerProcessor {
-    pub(crate) fn new(ledger: Ledger, owner: String, genesis: [u8; 32]) -> Self {
-        Self { ledger, owner, genesis: Digest(genesis) }
+    pub(crate) fn new(ledger: Ledger, owner: String, genesis: [u8; 32], health: Health) -> Self {
+        Self { ledger, owner, genesis: Digest(genesis), health }
     }
 
     fn worker(&self, partition: i32, taken: TakenOver) -> Result<Worker, String> {
@@ -72,7 +73,7 @@ impl LedgerProcessor {
     ) -> Result<(), WorkerEnd> {
         let started = Instant::now();
         let decoded = Decoded::new(batch);
-        refuse_future(decoded.latest())?;
+        wait_for_clock(worker.partition, decoded.latest(), &self.health, stop).await?;
         let needed = decoded.needed(&worker.fold, |org| worker.memory.knows(&worker.fold, org));
         let what = format!("load the state of partition {}", worker.partition);
         let loaded =
@@ -87,8 +88,8 @@ impl LedgerProcessor {
         let write =
             fold(&mut worker.fold, &mut worker.memory, &decoded, worker.epoch).map_err(
                 |error| match error {
-                    MissingOrg::Halt(halt) => WorkerEnd::Halt(halt.to_string()),
-                    MissingOrg::NotLoaded(_) => WorkerEnd::Rejoin(error.to_string()),
+                    FoldError::Halt(halt) => WorkerEnd::Halt(halt.to_string()),
+                    FoldError::NotLoaded(_) => WorkerEnd::Rejoin(error.to_string()),
                 },
             )?;
         let committing = Instant::now();
@@ -109,14 +110,36 @@ impl LedgerProcessor {
     }
 }
 
-fn refuse_future(latest: Timestamp) -> Result<(), WorkerEnd> {
+/// Waits while the log is further ahead of this machine's clock than may be: a skew that passes needs no restart.
+async fn wait_for_clock(
+    partition: i32,
+    latest: Timestamp,
+    health: &Health,
+    stop: &CancellationToken,
+) -> Result<(), WorkerEnd> {
+    if clock_lead(latest).is_ok() {
+        return Ok(());
+    }
+    let check = health.check(format!("clock of partition {partition}"));
+    let waited = retry(&format!("go on with partition {partition}"), stop, || async {
+        clock_lead(latest).map_err(|problem| {
+            check.not_ready(problem.clone());
+            Failure::Transient(problem)
+        })
+    })
+    .await;
+    check.remove();
+    waited.map_err(|_| WorkerEnd::Stopped)
+}
+
+fn clock_lead(latest: Timestamp) -> Result<(), String> {
     let now = Timestamp::from(clock::now());
     if latest <= now.after(MOST_CLOCK_LEAD) {
         return Ok(());
     }
-    Err(WorkerEnd::Halt(format!(
+    Err(format!(
         "the log's append time {latest} is more than 5 minutes ahead of this machine's {now}: set the clocks right"
-    )))
+    ))
 }
 
 fn count(before: Counters, after: Counters) {
@@ -187,5 +210,39 @@ impl Processor for LedgerProcessor {
             }
         }
         WorkerEnd::Stopped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ahead(seconds: u64) -> Timestamp {
+        Timestamp::from(clock::now()).after(MOST_CLOCK_LEAD + Duration::from_secs(seconds))
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_lags_is_waited_for_and_the_wait_shows() {
+        let (health, stop) = (Health::new("test"), CancellationToken::new());
+        let waiting = tokio::spawn({
+            let (health, stop) = (health.clone(), stop.clone());
+            async move { wait_for_clock(3, ahead(1), &health, &stop).await }
+        });
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(!health.is_ready() && !waiting.is_finished());
+        assert_eq!(waiting.await.unwrap(), Ok(()));
+        assert!(health.is_ready());
+    }
+
+    #[tokio::test]
+    async fn a_wait_for_the_clock_ends_with_the_service() {
+        let (health, stop) = (Health::new("test"), CancellationToken::new());
+        let cancel = async {
+            tokio::task::yield_now().await;
+            stop.cancel();
+        };
+        let (waited, ()) = tokio::join!(wait_for_clock(3, ahead(3_600), &health, &stop), cancel);
+        assert_eq!(waited, Err(WorkerEnd::Stopped));
+        assert!(health.is_ready());
     }
 }
