@@ -96,6 +96,7 @@ auto.create.topics.enable=false
 unclean.leader.election.enable=false
 offsets.topic.num.partitions=4
 offsets.topic.replication.factor=1
+offsets.retention.minutes=2147483647
 transaction.state.log.num.partitions=4
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
