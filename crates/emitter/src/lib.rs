@@ -33,3 +33,8 @@ pub use deliveries::{Counts, Delivered};
 pub use emitter::{Emitted, Emitter};
 pub use error::EmitError;
 pub use options::EmitterOptions;
+
+/// The README's snippet compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

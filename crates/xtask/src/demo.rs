@@ -204,11 +204,10 @@ fn print_urls(pipeline: &Pipeline) -> Result<()> {
             .unwrap_or_default()
     };
     let database = value("FLUXORI__CLICKHOUSE__DATABASE");
-    println!("\nWith --keep all of it stays up. How to ask each part:");
-    println!(
-        "  edge        curl -H 'Authorization: Bearer {key}' '{}/v1/balance?org_id=org-000'",
-        pipeline.url("edge")?
-    );
+    println!("\nWith --keep all of it stays up. For the snippets of the README:");
+    println!("  export KEY={key} PRODUCER={} EDGE={}", pipeline.url("producer")?, pipeline.url("edge")?);
+    println!("How to ask each part:");
+    println!("  edge        curl -H \"Authorization: Bearer $KEY\" \"$EDGE/v1/balance?org_id=org-000\"");
     println!("  ledger      psql {} -c 'SELECT * FROM ledger.organizations'", value("DATABASE_URL"));
     println!(
         "  rollups     curl '{}/?database={database}' --data 'SELECT * FROM v_usage_daily LIMIT 10 FORMAT PrettyCompact'",
