@@ -1,26 +1,26 @@
 //! `credits ledger verify`: folds the log in memory and compares the result with Postgres.
 //!
-//! Cursors and orgs are read from Postgres in one snapshot; every partition is then folded from its first record up to
-//! its cursor, so that the ledger may run on meanwhile.
+//! Cursors, orgs and the content of all rows are read from Postgres in one snapshot; every partition is then folded from
+//! its first record up to its cursor, so that the ledger may run on meanwhile. Of postings, which are many, only a
+//! running digest per org is held on both sides; where these differ, a second pass finds the first posting that does.
 
 mod compare;
 mod fold;
+mod posting;
 
 use fluxori_core::amount::Credits;
 use fluxori_core::fold::Counters;
-use fluxori_core::id::OrgId;
-use fluxori_ledger::{Heads, Ledger};
+use fluxori_ledger::Heads;
 use fluxori_stream::LogReader;
 use serde::Serialize;
 
 use crate::error::CliError;
 use crate::output::table;
 use crate::session::Session;
-use compare::{Difference, compare};
+use compare::{Difference, POSTINGS, compare};
 use fold::{Folds, fold};
+use posting::first_posting;
 
-/// Digests of postings that are fetched at once.
-const PAGE: u32 = 10_000;
 /// Differences that are shown to people.
 const SHOWN: usize = 10;
 
@@ -49,10 +49,12 @@ pub(crate) async fn run(session: &Session) -> Result<(), CliError> {
     session.log(&reader).await?;
     let heads = ledger.heads().await?;
     let behind = behind(&reader, &heads).await?;
-    let folds = fold(&reader, session.pinned(), &heads.cursors, None).await?;
-    let mut differences = compare(&heads, &folds.partitions);
-    if let Some(first) = differences.iter_mut().find(|difference| difference.org_id.is_some()) {
-        first.first_posting = first_posting(session, &ledger, &reader, &heads, first).await?;
+    let folds = fold(&reader, session.pinned(), &heads.cursors).await?;
+    let mut differences = compare(&heads, &folds);
+    if let Some(difference) = differences.iter_mut().find(|difference| difference.what == POSTINGS)
+        && let Some(first) = first_posting(session, &ledger, &reader, &heads, difference).await?
+    {
+        *difference = first;
     }
     let answer = answer(&heads, &folds, behind, differences)?;
     session.output.print(&answer, text)?;
@@ -73,8 +75,8 @@ fn answer(
 ) -> Result<Answer, CliError> {
     let mut counters = Counters::default();
     let (mut organizations, mut postings, mut credits_charged) = (0, 0, Credits::ZERO);
-    for partition in folds.partitions.values() {
-        let of_partition = partition.fold.counters();
+    for fold in folds.partitions.values() {
+        let of_partition = fold.counters();
         counters.records += of_partition.records;
         counters.debited += of_partition.debited;
         counters.commands += of_partition.commands;
@@ -82,7 +84,7 @@ fn answer(
         counters.duplicates += of_partition.duplicates;
         counters.quarantined += of_partition.quarantined;
         counters.released += of_partition.released;
-        for org in partition.fold.orgs() {
+        for org in fold.orgs() {
             organizations += 1;
             postings += org.number;
             credits_charged = credits_charged.plus(org.totals.charged)?;
@@ -129,7 +131,7 @@ fn text(answer: &Answer) -> String {
     };
     if answer.agree {
         return format!(
-            "{counts}\n\nLog and ledger agree: {} partitions, {} organizations, every head and sum.{behind}",
+            "{counts}\n\nLog and ledger agree: {} partitions, {} organizations, every row, head and sum.{behind}",
             answer.partitions, answer.organizations
         );
     }
@@ -148,38 +150,4 @@ async fn behind(reader: &LogReader, heads: &Heads) -> Result<i64, CliError> {
         behind += (reader.watermarks(partition).await?.high - next_offset).max(0);
     }
     Ok(behind)
-}
-
-/// The first posting of an org that differs: folds its partition once more, and remembers every digest of the org.
-async fn first_posting(
-    session: &Session,
-    ledger: &Ledger,
-    reader: &LogReader,
-    heads: &Heads,
-    difference: &Difference,
-) -> Result<Option<i64>, CliError> {
-    let Some(org) = difference.org_id.as_deref().and_then(|org| OrgId::new(org).ok()) else {
-        return Ok(None);
-    };
-    let Some(partition) = difference.partition else { return Ok(None) };
-    let cursors: Vec<_> =
-        heads.cursors.iter().filter(|cursor| cursor.partition == partition).cloned().collect();
-    let expected = fold(reader, session.pinned(), &cursors, Some(&org)).await?.digests;
-    let mut number = 0;
-    let mut expected = expected.iter();
-    loop {
-        let page = ledger.posting_digests(&org, number, PAGE).await?;
-        for (found_number, found) in &page {
-            let next = number + 1;
-            match expected.next() {
-                Some(digest) if *found_number == next && digest == found => number = next,
-                // Postings beyond the cursor of the snapshot are none of this comparison.
-                None => return Ok(None),
-                Some(_) => return Ok(Some(next)),
-            }
-        }
-        if page.is_empty() {
-            return Ok(expected.next().map(|_| number + 1));
-        }
-    }
 }

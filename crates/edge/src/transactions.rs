@@ -78,6 +78,7 @@ struct Transaction {
     command_id: Option<String>,
     user_id: Option<String>,
     module: Option<String>,
+    feature: Option<String>,
     provider: Option<String>,
     model: Option<String>,
     /// SHA-256 over all postings of the org up to this one.
@@ -143,6 +144,7 @@ fn transaction(record: TransactionRecord, place: Place<'_>) -> Transaction {
         command_id: record.command_id.map(|id| id.to_string()),
         user_id: record.user_id,
         module: record.module,
+        feature: record.feature,
         provider: record.provider,
         model: record.model,
         digest: record.digest.to_string(),

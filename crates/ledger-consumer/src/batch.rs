@@ -162,32 +162,15 @@ pub(crate) fn fold(
         let offset = raw.offset;
         let recorded_at = fold.context().now();
         write.postings.extend(applied.postings.into_iter().map(|posting| PostingRow { offset, posting }));
+        write.commands.extend(CommandRow::of(record, &applied.outcome, offset, recorded_at));
         match applied.outcome {
-            Outcome::Command { org, command_id, kind, payload_digest, rejection, opened, released } => {
+            Outcome::Command { org, opened, released, .. } => {
                 if opened {
                     memory.unopened.remove(&org);
                 }
                 write.released.extend(released.into_iter().map(|event| (org.clone(), event)));
-                write.commands.push(CommandRow {
-                    org: Some(org),
-                    command_id,
-                    offset,
-                    kind: kind.as_str(),
-                    payload_digest,
-                    rejection: rejection.map(|rejection| rejection.0),
-                    recorded_at,
-                });
             }
-            Outcome::Global(outcome) => {
-                write.commands.push(CommandRow {
-                    org: None,
-                    command_id: outcome.command_id,
-                    offset,
-                    kind: outcome.kind.as_str(),
-                    payload_digest: outcome.payload_digest,
-                    rejection: outcome.rejection.map(|rejection| rejection.0),
-                    recorded_at,
-                });
+            Outcome::Global(_) => {
                 debug_assert_eq!(record.key, RecordKey::Global, "global commands lie under the reserved key");
                 write.globals.push(GlobalRecord {
                     offset,

@@ -101,8 +101,13 @@ CREATE TABLE ledger.credit_transactions (
     command_id uuid,
     user_id text,
     module text,
+    feature text,
     provider text,
+    request_model text,
     model text,
+    certainty text,
+    revision integer,
+    reservation_id uuid,
     charge jsonb,
     digest bytea NOT NULL,
     log_partition integer NOT NULL,
@@ -113,6 +118,10 @@ CREATE UNIQUE INDEX credit_transactions_event ON ledger.credit_transactions (org
     WHERE event_id IS NOT NULL;
 COMMENT ON TABLE ledger.credit_transactions IS 'Immutable postings, numbered without gaps per org';
 COMMENT ON COLUMN ledger.credit_transactions.entries IS 'The legs: account, allocation or overdraft, amount';
+COMMENT ON COLUMN ledger.credit_transactions.model IS 'The model that answered, where it is known; else the one that was asked for';
+COMMENT ON COLUMN ledger.credit_transactions.certainty IS 'exact, at_least or unknown: how certain the quantities of the usage are';
+COMMENT ON COLUMN ledger.credit_transactions.revision IS '1, or 2 where the usage supersedes an uncertain revision 1';
+COMMENT ON COLUMN ledger.credit_transactions.reservation_id IS 'The hold that the usage settles';
 COMMENT ON COLUMN ledger.credit_transactions.charge IS 'Status, tier, revision, lines and cost in USD of a debit';
 COMMENT ON COLUMN ledger.credit_transactions.digest IS 'Running digest over all postings of the org up to this one';
 
@@ -124,11 +133,16 @@ CREATE TABLE ledger.commands (
     kind text NOT NULL,
     payload_digest bytea NOT NULL,
     rejection text,
+    actor text NOT NULL,
+    reason text NOT NULL,
+    reference text,
     recorded_at timestamptz NOT NULL,
     PRIMARY KEY (org_id, command_id, log_partition)
 );
 COMMENT ON TABLE ledger.commands IS 'The outcome of every command; global ones have org_id $global and a row per partition';
 COMMENT ON COLUMN ledger.commands.rejection IS 'Why it was not carried out; null if it was';
+COMMENT ON COLUMN ledger.commands.actor IS 'Who asked for it';
+COMMENT ON COLUMN ledger.commands.reference IS 'What it refers to elsewhere: an invoice, a ticket';
 
 CREATE TABLE ledger.quarantine (
     org_id text NOT NULL,

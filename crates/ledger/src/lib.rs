@@ -4,6 +4,7 @@
 //! cursor and the check of the epoch are one transaction ([`Ledger::commit`]).
 
 mod commit;
+mod content;
 mod error;
 mod load;
 mod read;
@@ -17,6 +18,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgPool, Postgres};
 
 pub use commit::{BatchWrite, CommandRow, Cursor, GlobalRecord, PostingRow, QuarantineRow};
+pub use content::{ColumnDifference, Contents, RowKey, RowText, posting_text};
 pub use error::LedgerError;
 pub use load::{Loaded, Needed, WaitingRecord};
 pub use read::*;

@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use fluxori_core::command::{Account, Policy};
+use fluxori_core::command::Policy;
 use fluxori_core::digest::Digest;
 use fluxori_core::fold::{Allocation, OrgState, OrgTotals};
-use fluxori_core::id::{AllocationId, CommandId, EventId, OrgId};
+use fluxori_core::id::{CommandId, EventId, OrgId};
 use fluxori_core::time::Timestamp;
 use uuid::Uuid;
 
 use crate::Ledger;
 use crate::error::LedgerError;
+use crate::rows::allocation::AllocationRow;
 use crate::rows::{self, unreadable};
 
 /// What a batch needs to know of the past.
@@ -68,7 +69,8 @@ impl Ledger {
 
     async fn load_orgs(&self, orgs: &[String]) -> Result<Vec<OrgState>, LedgerError> {
         let mut allocations: HashMap<String, Vec<Allocation>> = HashMap::new();
-        let rows = sqlx::query!(
+        let rows = sqlx::query_as!(
+            AllocationRow,
             "SELECT org_id, allocation_id, user_id, kind, purchased, priority, scope, effective_at, expires_at, status,
                     granted, adjusted, consumed, repaid, expired, remaining
              FROM ledger.credit_allocations WHERE org_id = ANY($1) AND status <> 'closed'",
@@ -77,24 +79,7 @@ impl Ledger {
         .fetch_all(&self.pool)
         .await?;
         for row in rows {
-            let allocation = Allocation {
-                id: AllocationId(row.allocation_id),
-                account: rows::user_id(row.user_id)?.map_or(Account::Organization, Account::User),
-                kind: rows::allocation_kind(&row.kind)?,
-                purchased: row.purchased,
-                priority: row.priority,
-                scope: rows::scope(row.scope)?,
-                effective_at: row.effective_at.into(),
-                expires_at: row.expires_at.map(Timestamp::from),
-                status: rows::allocation_status(&row.status)?,
-                granted: rows::credits(row.granted)?,
-                adjusted: rows::credits(row.adjusted)?,
-                consumed: rows::credits(row.consumed)?,
-                repaid: rows::credits(row.repaid)?,
-                expired: rows::credits(row.expired)?,
-                remaining: rows::credits(row.remaining)?,
-            };
-            allocations.entry(row.org_id).or_default().push(allocation);
+            allocations.entry(row.org_id.clone()).or_default().push(row.read()?);
         }
         let rows = sqlx::query!(
             "SELECT org_id, posting_number, head, overdraft_policy, grace_us, granted, adjusted, charged, consumed,

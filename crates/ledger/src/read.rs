@@ -16,7 +16,7 @@ pub use outcomes::{CommandOutcome, QuarantineFilter, QuarantinedRecord};
 pub use snapshot::{OrgSnapshot, OrgSums, Organization};
 pub use tiers::TierRecord;
 pub use transactions::TransactionRecord;
-pub use verify::{Heads, RowSums, digest_word};
+pub use verify::{Heads, RowSums};
 
 use crate::{Ledger, LedgerError};
 
@@ -49,6 +49,25 @@ impl LedgerError {
                 code.starts_with("08") || code.starts_with("57P") || matches!(&*code, "53300" | "3D000")
             }),
             _ => false,
+        }
+    }
+
+    /// Whether the same call will fail in the same way for ever, whoever makes it: Postgres refuses the data themselves,
+    /// or this build cannot read or write them. A partition must then halt, rather than be taken over again.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            // Class 22: data exceptions; class 23: integrity constraint violations.
+            Self::Database(sqlx::Error::Database(error)) => {
+                error.code().is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
+            }
+            Self::Database(
+                sqlx::Error::ColumnDecode { .. } | sqlx::Error::Encode(_) | sqlx::Error::Decode(_),
+            )
+            | Self::Unreadable { .. } => true,
+            Self::Database(_) | Self::Migrate(_) | Self::Fenced { .. } | Self::UnexpectedCursor { .. } => {
+                false
+            }
         }
     }
 

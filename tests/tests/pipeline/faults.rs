@@ -192,13 +192,34 @@ fn log_init_twice_is_one_log_and_verify_names_a_difference() -> Result<()> {
     e2e::balance_at(&pipeline, &org, text(&granted, "position")?)?;
     verify(&pipeline)?;
     let url = &pipeline.environment().iter().find(|(name, _)| name == "DATABASE_URL").context("url")?.1;
-    let tampering = format!("UPDATE ledger.organizations SET balance = balance + 1 WHERE org_id = '{org}'");
-    let tampered =
-        std::process::Command::new("psql").args([url, "--quiet", "--command", &tampering]).status()?;
-    ensure!(tampered.success(), "psql failed");
-    let output = pipeline.command("credits").args(["ledger", "verify"]).output()?;
-    let text =
-        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && text.contains(&org), "{text}");
+    let allocation = text(&granted, "allocation_id")?;
+    for (tampering, named) in [
+        (
+            format!("UPDATE ledger.organizations SET balance = balance + 1 WHERE org_id = '{org}'"),
+            format!("org {org}: the balance is 10 by the log and 11 in Postgres"),
+        ),
+        (
+            format!(
+                "UPDATE ledger.credit_transactions SET amount = 99 WHERE org_id = '{org}' AND number = 2"
+            ),
+            format!("org {org}: amount of posting 2 is 10 by the log and 99 in Postgres"),
+        ),
+        (
+            format!("UPDATE ledger.credit_allocations SET priority = 7 WHERE org_id = '{org}'"),
+            format!("org {org}: priority of allocation {allocation} is 0 by the log and 7 in Postgres"),
+        ),
+        (
+            format!("UPDATE ledger.commands SET rejection = 'no' WHERE org_id = '{org}'"),
+            format!("org {org}: rejection of command {allocation} is null by the log and no in Postgres"),
+        ),
+    ] {
+        let tampered =
+            std::process::Command::new("psql").args([url, "--quiet", "--command", &tampering]).status()?;
+        ensure!(tampered.success(), "psql failed");
+        let output = pipeline.command("credits").args(["ledger", "verify"]).output()?;
+        let text =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && text.contains(&named), "{named}\n{text}");
+    }
     Ok(())
 }

@@ -1,14 +1,14 @@
 //! The whole log, folded in memory.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fluxori_core::digest::Digest;
-use fluxori_core::fold::{Context, Counters, FoldError, PartitionFold, Past};
-use fluxori_core::id::OrgId;
+use fluxori_core::fold::{Allocation, Context, Counters, FoldError, Outcome, PartitionFold, Past};
+use fluxori_core::id::{EventId, OrgId};
 use fluxori_core::time::Timestamp;
-use fluxori_ledger::{PartitionCursor, digest_word};
-use fluxori_stream::{Batch, LogReader, Range};
+use fluxori_ledger::{CommandRow, Contents, PartitionCursor, PostingRow, QuarantineRow};
+use fluxori_stream::{Batch, LogReader, Range, Scan};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::error::CliError;
@@ -17,76 +17,134 @@ use crate::error::CliError;
 const BATCH: usize = 5_000;
 
 /// What the log folds to.
+#[derive(Default)]
 pub(super) struct Folds {
     /// Each partition's fold.
-    pub(super) partitions: BTreeMap<i32, Folded>,
-    /// The digests of all postings of the org that is watched, in order.
-    pub(super) digests: Vec<Digest>,
+    pub(super) partitions: BTreeMap<i32, PartitionFold>,
+    /// What the rows of the ledger must hold.
+    pub(super) contents: Contents,
 }
 
-/// One partition's fold and all that it knows of the past.
-pub(super) struct Folded {
-    pub(super) fold: PartitionFold,
-    /// The words of each org's postings, exclusive-or.
-    pub(super) digest_words: HashMap<OrgId, i64>,
-    past: Past,
+/// What a batch changes in the ledger's rows.
+#[derive(Default)]
+pub(super) struct Changes {
+    pub(super) postings: Vec<PostingRow>,
+    commands: Vec<CommandRow>,
+    quarantine: Vec<QuarantineRow>,
+    released: Vec<(OrgId, EventId)>,
+    allocations: Vec<(OrgId, Allocation)>,
 }
 
-/// Folds every partition from its first record up to its cursor; `watched` is the org whose digests are kept.
+/// Folds every partition from its first record up to its cursor.
 pub(super) async fn fold(
     reader: &LogReader,
     pinned: Option<Digest>,
     cursors: &[PartitionCursor],
-    watched: Option<&OrgId>,
 ) -> Result<Folds, CliError> {
-    let mut folds = Folds { partitions: BTreeMap::new(), digests: Vec::new() };
-    let mut ranges = Vec::new();
-    for cursor in cursors {
-        let context = Context::new(cursor.partition, pinned);
-        let fold = PartitionFold::new(context, Counters::default(), Digest::default());
-        folds
-            .partitions
-            .insert(cursor.partition, Folded { fold, digest_words: HashMap::new(), past: Past::default() });
-        ranges.push(Range { partition: cursor.partition, start: 0, end: cursor.cursor.next_offset });
+    let mut folds = Folds::default();
+    let mut folding = Folding::begin(reader, pinned, cursors)?;
+    while let Some((partition, changes)) = folding.next().await? {
+        absorb(&mut folds.contents, partition, changes)?;
     }
-    let progress = progress(&ranges);
-    let mut scan = reader.scan(&ranges, BATCH)?;
-    while let Some(batch) = scan.next().await? {
-        let Some(folded) = folds.partitions.get_mut(&batch.partition()) else { continue };
-        apply(folded, &batch, watched, &mut folds.digests)?;
-        progress.inc(u64::try_from(batch.len()).unwrap_or_default());
-    }
-    progress.finish_and_clear();
+    let folded = folding.partitions.into_iter();
+    folds.partitions = folded.map(|(partition, folded)| (partition, folded.fold)).collect();
     Ok(folds)
 }
 
-fn apply(
-    folded: &mut Folded,
-    batch: &Batch,
-    watched: Option<&OrgId>,
-    digests: &mut Vec<Digest>,
-) -> Result<(), CliError> {
-    for record in batch.iter() {
-        let append_time = Timestamp::from_millis(record.append_time_ms);
-        let decoded = fluxori_wire::decode(record.key, record.value, append_time);
-        let applied = folded.fold.apply(&mut folded.past, &decoded).map_err(|error| match error {
-            FoldError::Halt(halt) => CliError::from(halt),
-            FoldError::NotLoaded(_) => CliError::Refused(format!(
-                "partition {} offset {}: {error}",
-                batch.partition(),
-                record.offset
-            )),
-        })?;
-        for posting in &applied.postings {
-            match folded.digest_words.get_mut(&posting.org) {
-                Some(words) => *words ^= digest_word(posting.digest),
-                None => _ = folded.digest_words.insert(posting.org.clone(), digest_word(posting.digest)),
-            }
-        }
-        let watched = applied.postings.iter().filter(|posting| Some(&posting.org) == watched);
-        digests.extend(watched.map(|posting| posting.digest));
+fn absorb(contents: &mut Contents, partition: i32, changes: Changes) -> Result<(), CliError> {
+    for row in &changes.postings {
+        contents.add_posting(partition, row)?;
+    }
+    changes.commands.iter().for_each(|row| contents.put_command(partition, row));
+    changes.quarantine.iter().for_each(|row| contents.put_quarantined(partition, row));
+    changes.released.iter().for_each(|(org, event)| contents.release(org, *event));
+    for (org, allocation) in &changes.allocations {
+        contents.put_allocation(org, allocation)?;
     }
     Ok(())
+}
+
+/// A fold under way, batch by batch.
+pub(super) struct Folding {
+    scan: Scan,
+    partitions: BTreeMap<i32, Folded>,
+    progress: ProgressBar,
+}
+
+/// One partition's fold and all that it knows of the past.
+struct Folded {
+    fold: PartitionFold,
+    past: Past,
+}
+
+impl Folding {
+    pub(super) fn begin(
+        reader: &LogReader,
+        pinned: Option<Digest>,
+        cursors: &[PartitionCursor],
+    ) -> Result<Self, CliError> {
+        let mut partitions = BTreeMap::new();
+        let mut ranges = Vec::new();
+        for cursor in cursors {
+            let context = Context::new(cursor.partition, pinned);
+            let fold = PartitionFold::new(context, Counters::default(), Digest::default());
+            partitions.insert(cursor.partition, Folded { fold, past: Past::default() });
+            ranges.push(Range { partition: cursor.partition, start: 0, end: cursor.cursor.next_offset });
+        }
+        Ok(Self { progress: progress(&ranges), scan: reader.scan(&ranges, BATCH)?, partitions })
+    }
+
+    /// Folds the next batch of any partition; none if all are at their cursors.
+    pub(super) async fn next(&mut self) -> Result<Option<(i32, Changes)>, CliError> {
+        while let Some(batch) = self.scan.next().await? {
+            let Some(folded) = self.partitions.get_mut(&batch.partition()) else { continue };
+            let changes = folded.apply(&batch)?;
+            self.progress.inc(u64::try_from(batch.len()).unwrap_or_default());
+            return Ok(Some((batch.partition(), changes)));
+        }
+        self.progress.finish_and_clear();
+        Ok(None)
+    }
+}
+
+impl Folded {
+    fn apply(&mut self, batch: &Batch) -> Result<Changes, CliError> {
+        let mut changes = Changes::default();
+        for raw in batch.iter() {
+            let offset = raw.offset;
+            let append_time = Timestamp::from_millis(raw.append_time_ms);
+            let record = fluxori_wire::decode(raw.key, raw.value, append_time);
+            let applied = self.fold.apply(&mut self.past, &record).map_err(|error| match error {
+                FoldError::Halt(halt) => CliError::from(halt),
+                FoldError::NotLoaded(_) => {
+                    CliError::Refused(format!("partition {} offset {offset}: {error}", batch.partition()))
+                }
+            })?;
+            let recorded_at = self.fold.context().now();
+            changes.commands.extend(CommandRow::of(&record, &applied.outcome, offset, recorded_at));
+            changes
+                .postings
+                .extend(applied.postings.into_iter().map(|posting| PostingRow { offset, posting }));
+            match applied.outcome {
+                Outcome::Command { org, released, .. } => {
+                    changes.released.extend(released.into_iter().map(|event| (org.clone(), event)));
+                }
+                Outcome::Quarantined(quarantined) => changes.quarantine.push(QuarantineRow {
+                    offset,
+                    append_time,
+                    key: raw.key.map(<[u8]>::to_vec),
+                    value: raw.value.map(<[u8]>::to_vec),
+                    quarantined,
+                }),
+                Outcome::Debited | Outcome::Global(_) | Outcome::Tick | Outcome::Duplicate(_) => {}
+            }
+        }
+        self.fold.drain_touched(|state| {
+            let changed = state.take_changed();
+            changes.allocations.extend(changed.into_iter().map(|allocation| (state.org.clone(), allocation)));
+        });
+        Ok(changes)
+    }
 }
 
 /// A bar on standard error, if that is a terminal.

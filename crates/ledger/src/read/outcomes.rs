@@ -15,6 +15,12 @@ pub struct CommandOutcome {
     pub payload_digest: Digest,
     /// Why it was not carried out; none if it was.
     pub rejection: Option<String>,
+    /// Who asked for it.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+    /// What it refers to elsewhere.
+    pub reference: Option<String>,
     /// The log's time when it was applied.
     pub recorded_at: Timestamp,
     /// The partition of its record.
@@ -72,7 +78,7 @@ impl Ledger {
 
     async fn outcomes(&self, org: &str, command: CommandId) -> Result<Vec<CommandOutcome>, LedgerError> {
         let rows = sqlx::query!(
-            "SELECT kind, payload_digest, rejection, recorded_at, log_partition, log_offset
+            "SELECT kind, payload_digest, rejection, actor, reason, reference, recorded_at, log_partition, log_offset
              FROM ledger.commands WHERE org_id = $1 AND command_id = $2 ORDER BY log_partition",
             org,
             command.0,
@@ -86,6 +92,9 @@ impl Ledger {
                     kind: row.kind,
                     payload_digest: rows::digest(&row.payload_digest)?,
                     rejection: row.rejection,
+                    actor: row.actor,
+                    reason: row.reason,
+                    reference: row.reference,
                     recorded_at: row.recorded_at.into(),
                     partition: row.log_partition,
                     offset: row.log_offset,
@@ -101,7 +110,7 @@ impl Ledger {
         limit: u32,
     ) -> Result<Vec<QuarantinedRecord>, LedgerError> {
         let rows = sqlx::query_as!(
-            QuarantineColumns,
+            QuarantinedRow,
             "SELECT org_id, log_partition, log_offset, reason, detail, event_id, append_time, status
              FROM ledger.quarantine
              WHERE ($1::text IS NULL OR org_id = $1) AND ($2::text IS NULL OR reason = $2)
@@ -114,7 +123,7 @@ impl Ledger {
         )
         .fetch_all(&self.pool)
         .await?;
-        Ok(rows.into_iter().map(QuarantineColumns::read).collect())
+        Ok(rows.into_iter().map(QuarantinedRow::read).collect())
     }
 
     /// The record at one place of the log, if it was quarantined; `org` is whose it says it is, none for a global one.
@@ -125,7 +134,7 @@ impl Ledger {
         offset: i64,
     ) -> Result<Option<QuarantinedRecord>, LedgerError> {
         let row = sqlx::query_as!(
-            QuarantineColumns,
+            QuarantinedRow,
             "SELECT org_id, log_partition, log_offset, reason, detail, event_id, append_time, status
              FROM ledger.quarantine
              WHERE org_id = ANY(ARRAY[$1, '']) AND log_partition = $2 AND log_offset = $3",
@@ -135,11 +144,11 @@ impl Ledger {
         )
         .fetch_optional(&self.pool)
         .await?;
-        Ok(row.map(QuarantineColumns::read))
+        Ok(row.map(QuarantinedRow::read))
     }
 }
 
-struct QuarantineColumns {
+struct QuarantinedRow {
     org_id: String,
     log_partition: i32,
     log_offset: i64,
@@ -150,7 +159,7 @@ struct QuarantineColumns {
     status: String,
 }
 
-impl QuarantineColumns {
+impl QuarantinedRow {
     fn read(self) -> QuarantinedRecord {
         QuarantinedRecord {
             org: Some(self.org_id).filter(|org| !org.is_empty()),

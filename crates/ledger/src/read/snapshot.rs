@@ -2,16 +2,15 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use fluxori_core::amount::Credits;
-use fluxori_core::command::{Account, Policy};
+use fluxori_core::command::Policy;
 use fluxori_core::digest::Digest;
 use fluxori_core::fold::{Allocation, AllocationStatus, OrgTotals};
 use fluxori_core::id::{AllocationId, OrgId, UserId};
 use fluxori_core::time::Timestamp;
 use rust_decimal::Decimal;
-use serde_json::Value;
 use sqlx::PgExecutor;
-use uuid::Uuid;
 
+use crate::rows::allocation::AllocationRow;
 use crate::rows::{self, unreadable};
 use crate::{Ledger, LedgerError};
 
@@ -107,47 +106,6 @@ pub struct OrgSums {
     pub overdraft: Credits,
     /// Credits left in open allocations less overdraft.
     pub balance: Credits,
-}
-
-/// The columns of an allocation.
-struct AllocationRow {
-    allocation_id: Uuid,
-    user_id: Option<String>,
-    kind: String,
-    purchased: bool,
-    priority: i32,
-    scope: Value,
-    effective_at: DateTime<Utc>,
-    expires_at: Option<DateTime<Utc>>,
-    status: String,
-    granted: Decimal,
-    adjusted: Decimal,
-    consumed: Decimal,
-    repaid: Decimal,
-    expired: Decimal,
-    remaining: Decimal,
-}
-
-impl AllocationRow {
-    fn read(self) -> Result<Allocation, LedgerError> {
-        Ok(Allocation {
-            id: AllocationId(self.allocation_id),
-            account: rows::user_id(self.user_id)?.map_or(Account::Organization, Account::User),
-            kind: rows::allocation_kind(&self.kind)?,
-            purchased: self.purchased,
-            priority: self.priority,
-            scope: rows::scope(self.scope)?,
-            effective_at: self.effective_at.into(),
-            expires_at: self.expires_at.map(Timestamp::from),
-            status: rows::allocation_status(&self.status)?,
-            granted: rows::credits(self.granted)?,
-            adjusted: rows::credits(self.adjusted)?,
-            consumed: rows::credits(self.consumed)?,
-            repaid: rows::credits(self.repaid)?,
-            expired: rows::credits(self.expired)?,
-            remaining: rows::credits(self.remaining)?,
-        })
-    }
 }
 
 /// The columns of an org.
@@ -263,6 +221,7 @@ impl Ledger {
             }
             let Some(allocation_id) = row.allocation_id else { continue };
             let columns = AllocationRow {
+                org_id: org.to_string(),
                 allocation_id,
                 user_id: row.user_id,
                 kind: row.kind.unwrap_or_default(),
@@ -303,7 +262,7 @@ impl Ledger {
     pub async fn allocations(&self, org: &OrgId, closed_too: bool) -> Result<Vec<Allocation>, LedgerError> {
         let rows = sqlx::query_as!(
             AllocationRow,
-            "SELECT allocation_id, user_id, kind, purchased, priority, scope, effective_at, expires_at, status,
+            "SELECT org_id, allocation_id, user_id, kind, purchased, priority, scope, effective_at, expires_at, status,
                     granted, adjusted, consumed, repaid, expired, remaining
              FROM ledger.credit_allocations WHERE org_id = $1 AND ($2 OR status <> 'closed')
              ORDER BY effective_at DESC, allocation_id",
@@ -319,7 +278,7 @@ impl Ledger {
     pub async fn allocation(&self, org: &OrgId, id: AllocationId) -> Result<Option<Allocation>, LedgerError> {
         let row = sqlx::query_as!(
             AllocationRow,
-            "SELECT allocation_id, user_id, kind, purchased, priority, scope, effective_at, expires_at, status,
+            "SELECT org_id, allocation_id, user_id, kind, purchased, priority, scope, effective_at, expires_at, status,
                     granted, adjusted, consumed, repaid, expired, remaining
              FROM ledger.credit_allocations WHERE org_id = $1 AND allocation_id = $2",
             org.as_str(),

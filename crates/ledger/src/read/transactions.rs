@@ -1,11 +1,11 @@
 use fluxori_core::amount::Credits;
 use fluxori_core::digest::Digest;
-use fluxori_core::id::{CommandId, EventId, OrgId};
+use fluxori_core::id::{CommandId, EventId, OrgId, ReservationId};
 use fluxori_core::posting::Entry;
 use fluxori_core::time::Timestamp;
 use serde_json::Value;
 
-use crate::rows::{self, unreadable};
+use crate::rows::posting::TransactionRow;
 use crate::{Ledger, LedgerError};
 
 /// A posting as stored.
@@ -31,10 +31,20 @@ pub struct TransactionRecord {
     pub user_id: Option<String>,
     /// Which module's.
     pub module: Option<String>,
+    /// Which feature of it.
+    pub feature: Option<String>,
     /// Who served the model.
     pub provider: Option<String>,
-    /// The model.
+    /// The model that was asked for.
+    pub request_model: Option<String>,
+    /// The model that answered, where it is known; else the one that was asked for.
     pub model: Option<String>,
+    /// How certain the usage's quantities are: `exact`, `at_least` or `unknown`.
+    pub certainty: Option<String>,
+    /// The usage's revision, from 1.
+    pub revision: Option<i32>,
+    /// The hold that the usage settles.
+    pub reservation_id: Option<ReservationId>,
     /// How a debit was priced: status, tier, revision, lines and cost in US dollars.
     pub charge: Option<Value>,
     /// Running digest over all postings of the org up to this one.
@@ -53,9 +63,11 @@ impl Ledger {
         before: Option<i64>,
         limit: u32,
     ) -> Result<Vec<TransactionRecord>, LedgerError> {
-        let rows = sqlx::query!(
-            "SELECT number, kind, effective_at, recorded_at, amount, entries, event_id, command_id, user_id, module,
-                    provider, model, charge, digest, log_partition, log_offset
+        let rows = sqlx::query_as!(
+            TransactionRow,
+            "SELECT org_id, number, kind, effective_at, recorded_at, amount, entries, event_id, billing_digest, command_id,
+                    user_id, module, feature, provider, request_model, model, certainty, revision, reservation_id,
+                    charge, digest, log_partition, log_offset
              FROM ledger.credit_transactions WHERE org_id = $1 AND number < $2
              ORDER BY number DESC LIMIT $3",
             org.as_str(),
@@ -64,28 +76,6 @@ impl Ledger {
         )
         .fetch_all(&self.pool)
         .await?;
-        rows.into_iter()
-            .map(|row| {
-                let entries = serde_json::from_value(row.entries);
-                Ok(TransactionRecord {
-                    number: row.number,
-                    kind: row.kind,
-                    effective_at: row.effective_at.into(),
-                    recorded_at: row.recorded_at.into(),
-                    amount: rows::credits(row.amount)?,
-                    entries: entries.map_err(|error| unreadable("a posting's entries", error))?,
-                    event_id: row.event_id.map(EventId),
-                    command_id: row.command_id.map(CommandId),
-                    user_id: row.user_id,
-                    module: row.module,
-                    provider: row.provider,
-                    model: row.model,
-                    charge: row.charge,
-                    digest: rows::digest(&row.digest)?,
-                    partition: row.log_partition,
-                    offset: row.log_offset,
-                })
-            })
-            .collect()
+        rows.into_iter().map(TransactionRow::read).collect()
     }
 }

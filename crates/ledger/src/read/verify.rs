@@ -1,20 +1,28 @@
+use std::collections::BTreeMap;
+
 use fluxori_core::amount::Credits;
 use fluxori_core::digest::Digest;
 use fluxori_core::id::OrgId;
 use rust_decimal::Decimal;
-use sqlx::PgExecutor;
+use sqlx::{PgConnection, PgExecutor};
 
 use super::cursors::{PartitionCursor, cursors};
 use super::snapshot::{Organization, organizations};
+use crate::content::{Contents, RowText};
+use crate::rows::allocation::AllocationRow;
+use crate::rows::outcome::{CommandColumns, QuarantineColumns};
+use crate::rows::posting::TransactionRow;
 use crate::{Ledger, LedgerError, rows};
 
 /// All cursors and open orgs at one moment: what a fold of the log up to these cursors must give.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Heads {
     /// By partition.
     pub cursors: Vec<PartitionCursor>,
     /// By id, each with what the rows of its allocations and postings add up to.
     pub organizations: Vec<(Organization, RowSums)>,
+    /// What the rows hold.
+    pub contents: Contents,
 }
 
 /// What the rows of an org's allocations and postings add up to.
@@ -34,46 +42,96 @@ pub struct RowSums {
     pub debited: Credits,
     /// The digest in the last posting's row.
     pub last_digest: Option<Digest>,
-    /// The first eight bytes of the digests of all postings, exclusive-or; see [`digest_word`].
-    pub digest_words: i64,
 }
 
-/// The first eight bytes of a digest as a big-endian number, for [`RowSums::digest_words`].
-#[must_use]
-pub fn digest_word(digest: Digest) -> i64 {
-    digest.0.first_chunk().copied().map_or(0, i64::from_be_bytes)
-}
+/// Postings that are read at once.
+const PAGE: i64 = 10_000;
 
 impl Ledger {
-    /// All cursors and open orgs in one snapshot. Reads every allocation and posting.
+    /// All cursors, open orgs and rows in one snapshot. Reads every allocation and posting.
     pub async fn heads(&self) -> Result<Heads, LedgerError> {
         let mut transaction = self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
         let cursors = cursors(&mut *transaction).await?;
         let organizations = organizations(&mut *transaction).await?;
         let sums = row_sums(&mut *transaction).await?;
+        let contents = contents(&mut transaction).await?;
         transaction.commit().await?;
         // Both are by id, of the same orgs.
-        Ok(Heads { cursors, organizations: organizations.into_iter().zip(sums).collect() })
+        Ok(Heads { cursors, organizations: organizations.into_iter().zip(sums).collect(), contents })
     }
 
-    /// The numbers and running digests of an org's postings above `after`, in order, at most `limit`.
-    pub async fn posting_digests(
+    /// The postings of an org with numbers from `first` to `last`, in words.
+    pub async fn posting_texts(
         &self,
         org: &OrgId,
-        after: i64,
-        limit: u32,
-    ) -> Result<Vec<(i64, Digest)>, LedgerError> {
-        let rows = sqlx::query!(
-            "SELECT number, digest FROM ledger.credit_transactions WHERE org_id = $1 AND number > $2
-             ORDER BY number LIMIT $3",
+        first: i64,
+        last: i64,
+    ) -> Result<BTreeMap<i64, RowText>, LedgerError> {
+        let rows = sqlx::query_as!(
+            TransactionRow,
+            "SELECT org_id, number, kind, effective_at, recorded_at, amount, entries, event_id, billing_digest, command_id,
+                    user_id, module, feature, provider, request_model, model, certainty, revision, reservation_id,
+                    charge, digest, log_partition, log_offset
+             FROM ledger.credit_transactions WHERE org_id = $1 AND number BETWEEN $2 AND $3",
             org.as_str(),
-            after,
-            i64::from(limit),
+            first,
+            last,
         )
         .fetch_all(&self.pool)
         .await?;
-        rows.into_iter().map(|row| Ok((row.number, rows::digest(&row.digest)?))).collect()
+        Ok(rows.iter().map(|row| (row.number, row.text())).collect())
     }
+}
+
+/// Page by page, so that only digests of postings are held.
+async fn contents(connection: &mut PgConnection) -> Result<Contents, LedgerError> {
+    let mut contents = Contents::default();
+    let (mut org_id, mut number) = (String::new(), i64::MIN);
+    loop {
+        let page = sqlx::query_as!(
+            TransactionRow,
+            "SELECT org_id, number, kind, effective_at, recorded_at, amount, entries, event_id, billing_digest, command_id,
+                    user_id, module, feature, provider, request_model, model, certainty, revision, reservation_id,
+                    charge, digest, log_partition, log_offset
+             FROM ledger.credit_transactions WHERE (org_id, number) > ($1, $2) ORDER BY org_id, number LIMIT $3",
+            org_id,
+            number,
+            PAGE,
+        )
+        .fetch_all(&mut *connection)
+        .await?;
+        page.iter().for_each(|row| contents.add_posting_row(row));
+        let Some(last) = page.into_iter().next_back() else { break };
+        (org_id, number) = (last.org_id, last.number);
+    }
+    let allocations = sqlx::query_as!(
+        AllocationRow,
+        "SELECT org_id, allocation_id, user_id, kind, purchased, priority, scope, effective_at, expires_at, status,
+                granted, adjusted, consumed, repaid, expired, remaining
+         FROM ledger.credit_allocations",
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    allocations.iter().for_each(|row| contents.put(row.text()));
+    let commands = sqlx::query_as!(
+        CommandColumns,
+        "SELECT org_id, command_id, log_partition, log_offset, kind, payload_digest, rejection, actor, reason, reference,
+                recorded_at
+         FROM ledger.commands",
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    commands.iter().for_each(|row| contents.put(row.text()));
+    let quarantine = sqlx::query_as!(
+        QuarantineColumns,
+        "SELECT org_id, log_partition, log_offset, reason, event_id, append_time, sha256(key) AS key_digest,
+                sha256(value) AS value_digest, status
+         FROM ledger.quarantine",
+    )
+    .fetch_all(connection)
+    .await?;
+    quarantine.iter().for_each(|row| contents.put(row.text()));
+    Ok(contents)
 }
 
 async fn row_sums<'c>(executor: impl PgExecutor<'c>) -> Result<Vec<RowSums>, LedgerError> {
@@ -81,13 +139,12 @@ async fn row_sums<'c>(executor: impl PgExecutor<'c>) -> Result<Vec<RowSums>, Led
         r#"SELECT coalesce(a.allocations, 0) AS "allocations!", a.remaining AS "remaining?",
                   a.consumed AS "consumed?", a.expired AS "expired?",
                   coalesce(t.postings, 0) AS "postings!", t.debited AS "debited?",
-                  coalesce(t.digest_words, 0) AS "digest_words!", last.digest AS "last_digest?"
+                  last.digest AS "last_digest?"
            FROM ledger.organizations o
            LEFT JOIN (SELECT org_id, count(*) AS allocations, sum(remaining) AS remaining, sum(consumed) AS consumed,
                              sum(expired) AS expired
                       FROM ledger.credit_allocations GROUP BY org_id) AS a ON a.org_id = o.org_id
-           LEFT JOIN (SELECT org_id, count(*) AS postings, sum(amount) FILTER (WHERE kind = 'debit') AS debited,
-                             bit_xor(('x' || encode(substring(digest, 1, 8), 'hex'))::bit(64)::bigint) AS digest_words
+           LEFT JOIN (SELECT org_id, count(*) AS postings, sum(amount) FILTER (WHERE kind = 'debit') AS debited
                       FROM ledger.credit_transactions GROUP BY org_id) AS t ON t.org_id = o.org_id
            LEFT JOIN ledger.credit_transactions last ON last.org_id = o.org_id AND last.number = o.posting_number
            ORDER BY o.org_id"#,
@@ -105,7 +162,6 @@ async fn row_sums<'c>(executor: impl PgExecutor<'c>) -> Result<Vec<RowSums>, Led
                 postings: row.postings,
                 debited: credits(row.debited)?,
                 last_digest: row.last_digest.map(|digest| rows::digest(&digest)).transpose()?,
-                digest_words: row.digest_words,
             })
         })
         .collect()

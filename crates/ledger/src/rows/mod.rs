@@ -1,15 +1,18 @@
 //! Between the types of `fluxori_core` and those of columns.
 
+pub(crate) mod allocation;
+pub(crate) mod outcome;
+pub(crate) mod posting;
+
 use chrono::{DateTime, Utc};
 use fluxori_core::amount::Credits;
 use fluxori_core::command::{AllocationKind, OverdraftPolicy, Scope};
 use fluxori_core::digest::Digest;
 use fluxori_core::fold::AllocationStatus;
 use fluxori_core::id::{OrgId, UserId};
-use fluxori_core::posting::PricedUsage;
 use fluxori_core::time::Timestamp;
 use rust_decimal::Decimal;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::error::LedgerError;
 
@@ -24,6 +27,16 @@ pub(crate) fn to_column(time: Timestamp) -> DateTime<Utc> {
     } else {
         DateTime::<Utc>::MAX_UTC
     })
+}
+
+/// One column of some rows, as a statement takes it.
+pub(crate) fn column<'rows, R, T>(rows: &'rows [R], of: impl FnMut(&'rows R) -> T) -> Vec<T> {
+    rows.iter().map(of).collect()
+}
+
+/// Postgres' text cannot hold NUL, which free text from elsewhere may.
+pub(crate) fn storable(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
 }
 
 pub(crate) fn digest(bytes: &[u8]) -> Result<Digest, LedgerError> {
@@ -65,16 +78,4 @@ pub(crate) fn overdraft_policy(text: &str) -> Result<OverdraftPolicy, LedgerErro
 
 pub(crate) fn scope(value: Value) -> Result<Scope, LedgerError> {
     serde_json::from_value(value).map_err(|error| unreadable("a scope", error))
-}
-
-/// How a debit was priced, for the column `charge`.
-pub(crate) fn charge(usage: &PricedUsage) -> Value {
-    let charge = &usage.charge;
-    json!({
-        "status": charge.status,
-        "tier": charge.tier.as_ref().map(|tier| &*tier.name),
-        "revision": charge.tier.as_ref().map(|tier| tier.revision.as_str()),
-        "cost_usd": charge.cost,
-        "lines": charge.lines,
-    })
 }

@@ -1,0 +1,118 @@
+use uuid::Uuid;
+
+use super::{BatchWrite, Tx};
+use crate::error::LedgerError;
+use crate::rows::outcome::CommandColumns;
+use crate::rows::{self, column, to_column};
+
+pub(super) async fn insert_commands(transaction: &mut Tx, write: &BatchWrite) -> Result<(), LedgerError> {
+    if write.commands.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<CommandColumns> =
+        write.commands.iter().map(|row| CommandColumns::of(row, write.partition)).collect();
+    sqlx::query!(
+        "INSERT INTO ledger.commands (org_id, command_id, log_partition, log_offset, kind, payload_digest, rejection,
+             actor, reason, reference, recorded_at)
+         SELECT unnest($1::text[]), unnest($2::uuid[]), $3, unnest($4::bigint[]), unnest($5::text[]),
+             unnest($6::bytea[]), unnest($7::text[]), unnest($8::text[]), unnest($9::text[]), unnest($10::text[]),
+             unnest($11::timestamptz[])",
+        &column(&rows, |row| row.org_id.as_str()) as _,
+        &column(&rows, |row| row.command_id),
+        write.partition,
+        &column(&rows, |row| row.log_offset),
+        &column(&rows, |row| row.kind.as_str()) as _,
+        &column(&rows, |row| row.payload_digest.as_slice()) as _,
+        &column(&rows, |row| row.rejection.as_deref()) as _,
+        &column(&rows, |row| row.actor.as_str()) as _,
+        &column(&rows, |row| row.reason.as_str()) as _,
+        &column(&rows, |row| row.reference.as_deref()) as _,
+        &column(&rows, |row| row.recorded_at),
+    )
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}
+
+/// One by one: their values may be large, and an array of all of them larger than a parameter can be.
+pub(super) async fn insert_quarantine(transaction: &mut Tx, write: &BatchWrite) -> Result<(), LedgerError> {
+    for row in &write.quarantine {
+        let quarantined = &row.quarantined;
+        // A detail may quote what a producer sent.
+        let detail = rows::storable(&quarantined.detail);
+        sqlx::query!(
+            "INSERT INTO ledger.quarantine (org_id, log_partition, log_offset, reason, detail, event_id, append_time,
+                 key, value)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            quarantined.org.as_ref().map_or("", |org| org.as_str()),
+            write.partition,
+            row.offset,
+            quarantined.reason.as_str(),
+            detail,
+            quarantined.event_id.map(|id| id.0),
+            to_column(row.append_time),
+            row.key.as_deref(),
+            row.value.as_deref(),
+        )
+        .execute(&mut **transaction)
+        .await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn release(transaction: &mut Tx, write: &BatchWrite) -> Result<(), LedgerError> {
+    if write.released.is_empty() {
+        return Ok(());
+    }
+    let (orgs, ids): (Vec<String>, Vec<Uuid>) =
+        write.released.iter().map(|(org, id)| (org.to_string(), id.0)).unzip();
+    sqlx::query!(
+        "UPDATE ledger.quarantine AS q SET status = 'released'
+         FROM (SELECT unnest($1::text[]) AS org_id, unnest($2::uuid[]) AS event_id) AS r
+         WHERE q.org_id = r.org_id AND q.event_id = r.event_id AND q.reason = 'org_not_open' AND q.status = 'waiting'",
+        &orgs,
+        &ids,
+    )
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn insert_globals(transaction: &mut Tx, write: &BatchWrite) -> Result<(), LedgerError> {
+    for record in &write.globals {
+        sqlx::query!(
+            "INSERT INTO ledger.global_records (log_partition, log_offset, append_time, value) VALUES ($1, $2, $3, $4)",
+            write.partition,
+            record.offset,
+            to_column(record.append_time),
+            record.value.as_slice(),
+        )
+        .execute(&mut **transaction)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Every partition seals the same revision; the first one writes its tiers.
+pub(super) async fn insert_tiers(transaction: &mut Tx, write: &BatchWrite) -> Result<(), LedgerError> {
+    for tier in &write.tiers {
+        let price = &tier.price;
+        let aliases: Vec<String> = price.aliases.iter().map(ToString::to_string).collect();
+        let prices = serde_json::to_value(&price.usd_per_million_tokens)
+            .map_err(|error| rows::unreadable("a price", error))?;
+        sqlx::query!(
+            "INSERT INTO ledger.credit_pricing_tiers (provider, model, effective_from, revision, aliases,
+                 usd_per_million_tokens)
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+            price.provider.as_str(),
+            price.model.as_str(),
+            to_column(price.effective_from),
+            tier.revision.as_str(),
+            &aliases,
+            prices,
+        )
+        .execute(&mut **transaction)
+        .await?;
+    }
+    Ok(())
+}

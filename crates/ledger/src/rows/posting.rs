@@ -1,0 +1,153 @@
+use chrono::{DateTime, Utc};
+use fluxori_core::id::{CommandId, EventId, ReservationId};
+use fluxori_core::posting::{Cause, PricedUsage};
+use fluxori_core::usage::Certainty;
+use rust_decimal::Decimal;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{credits, digest, to_column, unreadable};
+use crate::commit::PostingRow;
+use crate::content::RowText;
+use crate::error::LedgerError;
+use crate::read::TransactionRecord;
+
+/// The columns of a posting.
+pub(crate) struct TransactionRow {
+    pub(crate) org_id: String,
+    pub(crate) number: i64,
+    pub(crate) kind: String,
+    pub(crate) effective_at: DateTime<Utc>,
+    pub(crate) recorded_at: DateTime<Utc>,
+    pub(crate) amount: Decimal,
+    pub(crate) entries: Value,
+    pub(crate) event_id: Option<Uuid>,
+    pub(crate) billing_digest: Option<Vec<u8>>,
+    pub(crate) command_id: Option<Uuid>,
+    pub(crate) user_id: Option<String>,
+    pub(crate) module: Option<String>,
+    pub(crate) feature: Option<String>,
+    pub(crate) provider: Option<String>,
+    pub(crate) request_model: Option<String>,
+    pub(crate) model: Option<String>,
+    pub(crate) certainty: Option<String>,
+    pub(crate) revision: Option<i32>,
+    pub(crate) reservation_id: Option<Uuid>,
+    pub(crate) charge: Option<Value>,
+    pub(crate) digest: Vec<u8>,
+    pub(crate) log_partition: i32,
+    pub(crate) log_offset: i64,
+}
+
+impl TransactionRow {
+    /// The row of a posting.
+    pub(crate) fn of(row: &PostingRow, partition: i32) -> Result<Self, LedgerError> {
+        let posting = &row.posting;
+        let usage = match &posting.cause {
+            Cause::Usage(usage) => Some(&**usage),
+            Cause::Command(..) | Cause::Boundary => None,
+        };
+        let event = usage.map(|usage| &usage.event);
+        Ok(Self {
+            org_id: posting.org.to_string(),
+            number: posting.number,
+            kind: posting.kind.as_str().to_owned(),
+            effective_at: to_column(posting.effective_at),
+            recorded_at: to_column(posting.recorded_at),
+            amount: posting.amount.decimal(),
+            entries: serde_json::to_value(&posting.entries).map_err(|error| unreadable("entries", error))?,
+            event_id: posting.event_id().map(|id| id.0),
+            billing_digest: usage.map(|usage| usage.billing_digest.0.to_vec()),
+            command_id: posting.command_id().map(|id| id.0),
+            user_id: event.and_then(|event| event.user_id.as_ref()).map(ToString::to_string),
+            module: event.map(|event| event.module.to_string()),
+            feature: event.and_then(|event| event.feature.as_ref()).map(ToString::to_string),
+            provider: event.map(|event| event.provider.to_string()),
+            request_model: event.map(|event| event.request_model.to_string()),
+            model: event.map(|event| event.model().to_string()),
+            certainty: event.map(|event| certainty(event.certainty).to_owned()),
+            revision: event.map(|event| event.revision),
+            reservation_id: event.and_then(|event| event.reservation_id).map(|id| id.0),
+            charge: usage.map(charge),
+            digest: posting.digest.0.to_vec(),
+            log_partition: partition,
+            log_offset: row.offset,
+        })
+    }
+
+    pub(crate) fn read(self) -> Result<TransactionRecord, LedgerError> {
+        let entries = serde_json::from_value(self.entries);
+        Ok(TransactionRecord {
+            number: self.number,
+            kind: self.kind,
+            effective_at: self.effective_at.into(),
+            recorded_at: self.recorded_at.into(),
+            amount: credits(self.amount)?,
+            entries: entries.map_err(|error| unreadable("a posting's entries", error))?,
+            event_id: self.event_id.map(EventId),
+            command_id: self.command_id.map(CommandId),
+            user_id: self.user_id,
+            module: self.module,
+            feature: self.feature,
+            provider: self.provider,
+            request_model: self.request_model,
+            model: self.model,
+            certainty: self.certainty,
+            revision: self.revision,
+            reservation_id: self.reservation_id.map(ReservationId),
+            charge: self.charge,
+            digest: digest(&self.digest)?,
+            partition: self.log_partition,
+            offset: self.log_offset,
+        })
+    }
+
+    /// The row in words, to be compared.
+    pub(crate) fn text(&self) -> RowText {
+        let mut text = RowText::default();
+        text.put("org_id", &self.org_id)
+            .put("number", self.number)
+            .put("kind", &self.kind)
+            .put_time("effective_at", Some(self.effective_at))
+            .put_time("recorded_at", Some(self.recorded_at))
+            .put("amount", self.amount.normalize())
+            .put_json("entries", Some(&self.entries))
+            .put_some("event_id", self.event_id)
+            .put_bytes("billing_digest", self.billing_digest.as_deref())
+            .put_some("command_id", self.command_id)
+            .put_some("user_id", self.user_id.as_deref())
+            .put_some("module", self.module.as_deref())
+            .put_some("feature", self.feature.as_deref())
+            .put_some("provider", self.provider.as_deref())
+            .put_some("request_model", self.request_model.as_deref())
+            .put_some("model", self.model.as_deref())
+            .put_some("certainty", self.certainty.as_deref())
+            .put_some("revision", self.revision)
+            .put_some("reservation_id", self.reservation_id)
+            .put_json("charge", self.charge.as_ref())
+            .put_bytes("digest", Some(&self.digest))
+            .put("log_partition", self.log_partition)
+            .put("log_offset", self.log_offset);
+        text
+    }
+}
+
+const fn certainty(certainty: Certainty) -> &'static str {
+    match certainty {
+        Certainty::Exact => "exact",
+        Certainty::AtLeast => "at_least",
+        Certainty::Unknown => "unknown",
+    }
+}
+
+/// How a debit was priced, for the column `charge`.
+fn charge(usage: &PricedUsage) -> Value {
+    let charge = &usage.charge;
+    json!({
+        "status": charge.status,
+        "tier": charge.tier.as_ref().map(|tier| &*tier.name),
+        "revision": charge.tier.as_ref().map(|tier| tier.revision.as_str()),
+        "cost_usd": charge.cost,
+        "lines": charge.lines,
+    })
+}

@@ -1,0 +1,131 @@
+//! Who may commit, and what comes back.
+
+use anyhow::{Context, Result};
+use fluxori_core::digest::Digest;
+use fluxori_core::id::{CommandId, EventId};
+use fluxori_core::record::QuarantineReason;
+use fluxori_ledger::{LedgerError, Needed, PostingRow};
+use uuid::Uuid;
+
+use crate::support::{allocation, command, debit, ledger, org, posting, quarantined, state, write};
+
+#[tokio::test]
+async fn a_commit_with_an_old_epoch_is_refused_and_writes_nothing() -> Result<()> {
+    let ledger = ledger().await?;
+    let zombie = ledger.take_over(3, "zombie").await?;
+    ledger.commit(&write(zombie.epoch, 0, 10)).await?;
+    let successor = ledger.take_over(3, "successor").await?;
+    assert_eq!(successor.epoch, zombie.epoch + 1);
+    assert_eq!(successor.cursor.as_ref().map(|cursor| cursor.next_offset), Some(10));
+    let refused = ledger.commit(&write(zombie.epoch, 10, 20)).await;
+    assert!(matches!(refused, Err(LedgerError::Fenced { partition: 3, .. })), "{refused:?}");
+    ledger.commit(&write(successor.epoch, 10, 15)).await?;
+    assert_eq!(ledger.take_over(3, "next").await?.cursor, Some(write(0, 10, 15).cursor));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_batch_that_does_not_begin_at_the_cursor_is_refused() -> Result<()> {
+    let ledger = ledger().await?;
+    let epoch = ledger.take_over(3, "test").await?.epoch;
+    let gap = ledger.commit(&write(epoch, 5, 10)).await;
+    assert!(matches!(gap, Err(LedgerError::UnexpectedCursor { expected: 5, .. })), "{gap:?}");
+    ledger.commit(&write(epoch, 0, 10)).await?;
+    for start in [0, 9, 11] {
+        let refused = ledger.commit(&write(epoch, start, 20)).await;
+        assert!(matches!(refused, Err(LedgerError::UnexpectedCursor { .. })), "{start}: {refused:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_org_comes_back_as_it_was_written() -> Result<()> {
+    let ledger = ledger().await?;
+    let epoch = ledger.take_over(3, "test").await?.epoch;
+    let mut batch = write(epoch, 0, 10);
+    batch.orgs.push(state());
+    batch.allocations.push((org("acme"), allocation()));
+    batch.postings.push(PostingRow { offset: 4, posting: posting(1) });
+    batch.commands.push(command());
+    ledger.commit(&batch).await?;
+    let needed = Needed {
+        orgs: [org("acme"), org("other")].into(),
+        events: vec![(org("acme"), EventId(Uuid::from_u128(1)))],
+        commands: vec![
+            (org("acme"), CommandId(Uuid::from_u128(9))),
+            (org("other"), CommandId(Uuid::from_u128(9))),
+        ],
+    };
+    let loaded = ledger.load(&needed).await?;
+    assert_eq!(loaded.orgs, [state()]);
+    assert_eq!(loaded.commands, [(org("acme"), CommandId(Uuid::from_u128(9)), Digest::of(b"payload"))]);
+    assert!(loaded.events.is_empty());
+    let outcome = ledger.command_outcome(&org("acme"), CommandId(Uuid::from_u128(9))).await?;
+    let outcome = outcome.context("an outcome")?;
+    assert_eq!((&*outcome.actor, outcome.reference.as_deref()), ("ann \u{fffd}", Some("invoice 7")));
+    let boundaries = ledger.take_over(3, "next").await?.boundaries;
+    assert_eq!(boundaries, [(state().next_boundary().context("a boundary")?, org("acme"))]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn waiting_usage_comes_back_in_order_until_it_is_released() -> Result<()> {
+    let ledger = ledger().await?;
+    let epoch = ledger.take_over(3, "test").await?.epoch;
+    let mut batch = write(epoch, 0, 10);
+    for (offset, reason) in [
+        (7, QuarantineReason::OrgNotOpen),
+        (2, QuarantineReason::OrgNotOpen),
+        (5, QuarantineReason::Conflict),
+    ] {
+        batch.quarantine.push(quarantined(offset, reason));
+    }
+    ledger.commit(&batch).await?;
+    let needed = || Needed { orgs: [org("acme")].into(), ..Needed::default() };
+    let values = |records: Vec<fluxori_ledger::WaitingRecord>| -> Vec<Vec<u8>> {
+        records.into_iter().filter_map(|record| record.value).collect()
+    };
+    assert_eq!(values(ledger.load(&needed()).await?.waiting), [b"2".to_vec(), b"7".to_vec()]);
+    let mut batch = write(epoch, 10, 11);
+    batch.released.push((org("acme"), EventId(Uuid::from_u128(2))));
+    ledger.commit(&batch).await?;
+    assert_eq!(values(ledger.load(&needed()).await?.waiting), [b"7".to_vec()]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_postgres_refuses_for_ever_is_told_from_what_may_pass() -> Result<()> {
+    let ledger = ledger().await?;
+    let epoch = ledger.take_over(3, "test").await?.epoch;
+    let mut batch = write(epoch, 0, 10);
+    batch.postings.push(PostingRow { offset: 4, posting: posting(1) });
+    ledger.commit(&batch).await?;
+    let mut again = write(epoch, 10, 20);
+    again.postings.push(PostingRow { offset: 14, posting: posting(1) });
+    let refused = ledger.commit(&again).await.err().context("the same number twice")?;
+    assert!(refused.is_permanent() && !refused.is_unavailable(), "{refused}");
+    let fenced = ledger.commit(&write(epoch + 1, 10, 20)).await.err().context("another epoch")?;
+    assert!(!fenced.is_permanent(), "{fenced}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_debit_comes_back_with_all_that_it_was_for() -> Result<()> {
+    let ledger = ledger().await?;
+    let epoch = ledger.take_over(3, "test").await?.epoch;
+    let mut batch = write(epoch, 0, 10);
+    batch.postings.push(PostingRow { offset: 4, posting: posting(1) });
+    batch.postings.push(PostingRow { offset: 5, posting: debit(2) });
+    ledger.commit(&batch).await?;
+    let found = ledger.transactions(&org("acme"), None, 10).await?;
+    let [debit, grant] = &*found else { anyhow::bail!("{found:?}") };
+    assert_eq!((debit.feature.as_deref(), debit.revision), (Some("search"), Some(1)));
+    assert_eq!(
+        (debit.request_model.as_deref(), debit.model.as_deref()),
+        (Some("gpt-5"), Some("gpt-5-2025-08-07"))
+    );
+    assert_eq!(debit.certainty.as_deref(), Some("at_least"));
+    assert_eq!(debit.reservation_id.map(|id| id.0), Some(Uuid::from_u128(78)));
+    assert_eq!((&grant.certainty, grant.revision, grant.reservation_id), (&None, None, None));
+    Ok(())
+}

@@ -1,0 +1,6 @@
+//! The shell against a real Postgres.
+
+mod commit;
+#[cfg(test)]
+mod support;
+mod verify;
