@@ -76,13 +76,9 @@ impl LedgerProcessor {
         wait_for_clock(worker.partition, decoded.latest(), &self.health, stop).await?;
         let needed = decoded.needed(&worker.fold, |org| worker.memory.knows(&worker.fold, org));
         let what = format!("load the state of partition {}", worker.partition);
-        let loaded =
-            retry(&what, stop, || async { Ok::<_, Failure<LedgerError>>(self.ledger.load(&needed).await?) })
-                .await
-                .map_err(|error| match error {
-                    RetryError::Stopped => WorkerEnd::Stopped,
-                    RetryError::Permanent(error) => WorkerEnd::Halt(error.to_string()),
-                })?;
+        let loaded = retry(&what, stop, || async { self.ledger.load(&needed).await.map_err(sorted) })
+            .await
+            .map_err(end_of)?;
         worker.memory.remember(&mut worker.fold, &needed, loaded);
         let before = worker.fold.counters();
         let write =
@@ -93,8 +89,10 @@ impl LedgerProcessor {
                 },
             )?;
         let committing = Instant::now();
-        // Fenced, or unknown whether it was committed: either way what is in memory counts for nothing any more.
-        self.ledger.commit(&write).await.map_err(|error| WorkerEnd::Rejoin(error.to_string()))?;
+        self.ledger.commit(&write).await.map_err(|error| {
+            let (start, end) = (decoded.batch.start(), decoded.batch.end());
+            uncommitted(start, end, &error)
+        })?;
         histogram!("ledger_commit_seconds").record(committing.elapsed());
         histogram!("ledger_batch_seconds").record(started.elapsed());
         count(before, write.cursor.counters);
@@ -108,6 +106,26 @@ impl LedgerProcessor {
         worker.memory.trim(&mut worker.fold);
         Ok(())
     }
+}
+
+fn sorted(error: LedgerError) -> Failure<LedgerError> {
+    if error.is_permanent() { Failure::Permanent(error) } else { Failure::Transient(error) }
+}
+
+fn end_of(error: RetryError<LedgerError>) -> WorkerEnd {
+    match error {
+        RetryError::Stopped => WorkerEnd::Stopped,
+        RetryError::Permanent(error) => WorkerEnd::Halt(error.to_string()),
+    }
+}
+
+/// Whatever went wrong, what is in memory counts for nothing any more. Fenced, or unknown whether it was committed:
+/// begin again from what is stored. Refused for what the batch holds: that would be so for ever.
+fn uncommitted(start: i64, end: i64, error: &LedgerError) -> WorkerEnd {
+    if error.is_permanent() {
+        return WorkerEnd::Halt(format!("offsets {start} to {end} (exclusive) cannot be committed: {error}"));
+    }
+    WorkerEnd::Rejoin(error.to_string())
 }
 
 /// Waits while the log is further ahead of this machine's clock than may be: a skew that passes needs no restart.
@@ -181,13 +199,10 @@ impl Processor for LedgerProcessor {
     ) -> Result<TakeOver<Worker>, WorkerEnd> {
         let what = format!("take partition {partition} over in Postgres");
         let taken = retry(&what, &stop, || async {
-            Ok::<_, Failure<LedgerError>>(self.ledger.take_over(partition, &self.owner).await?)
+            self.ledger.take_over(partition, &self.owner).await.map_err(sorted)
         })
         .await
-        .map_err(|error| match error {
-            RetryError::Stopped => WorkerEnd::Stopped,
-            RetryError::Permanent(error) => WorkerEnd::Halt(error.to_string()),
-        })?;
+        .map_err(end_of)?;
         let worker = self.worker(partition, taken).map_err(WorkerEnd::Halt)?;
         let start = worker.unverified.as_ref().map_or(0, |cursor| cursor.next_offset - 1);
         tracing::info!(partition, epoch = worker.epoch, start, "took over");
@@ -219,6 +234,15 @@ mod tests {
 
     fn ahead(seconds: u64) -> Timestamp {
         Timestamp::from(clock::now()).after(MOST_CLOCK_LEAD + Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn a_batch_that_can_never_be_committed_halts_and_a_fenced_one_is_taken_over_again() {
+        let refused = LedgerError::Unreadable { what: "an amount".into() };
+        let WorkerEnd::Halt(reason) = uncommitted(5, 9, &refused) else { panic!("it does not halt") };
+        assert!(reason.starts_with("offsets 5 to 9 (exclusive) cannot be committed: "), "{reason}");
+        let fenced = LedgerError::Fenced { partition: 0, ours: 1, found: 2 };
+        assert!(matches!(uncommitted(5, 9, &fenced), WorkerEnd::Rejoin(_)));
     }
 
     #[tokio::test]
