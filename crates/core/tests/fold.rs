@@ -1,5 +1,7 @@
 //! The fold over whole logs in memory: what it must always keep, and each rule with its figures.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! The contract: examples that never change their bytes, and schemas that can always read what was written.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
