@@ -183,7 +183,7 @@ fn verify(batch: Batch, cursor: &Cursor) -> Result<Batch, String> {
     }
     Err(format!(
         "the record at offset {} is not the one that the ledger applied last: the topic was recreated or restored; \
-         point the ledger at its own log, or rebuild it from this one",
+         point the ledger at its own log, or at an empty database, which is filled from this one",
         cursor.next_offset - 1
     ))
 }

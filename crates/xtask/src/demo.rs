@@ -52,6 +52,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let options = fluxori_stack::Options { binaries: Some(binaries("debug")), ..arguments.stack.options() };
     let stack = Stack::start(&options)?;
     let name = format!("demo_{}", std::process::id());
+    remove_leftovers();
     let folder = binaries("stack").join(&name);
     let pipeline = Pipeline::init(PipelineOptions {
         endpoints: stack.endpoints().clone(),
@@ -94,6 +95,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Err(_) => eprintln!("logs of the services are in {}", folder.display()),
     }
     verdict
+}
+
+/// Removes the folders of demos that were interrupted: their processes are gone.
+fn remove_leftovers() {
+    let Ok(entries) = std::fs::read_dir(binaries("stack")) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix("demo_"));
+        if process.is_some_and(|process| !std::path::Path::new("/proc").join(process).exists()) {
+            // It is in nobody's way if it stays.
+            _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// The one org that gets too little: the one with the least usage.
