@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use fluxori_core::command::{Command, CommandBody};
-use fluxori_core::id::{CommandId, OrgId};
+use fluxori_core::id::{AllocationId, CommandId, OrgId};
 use fluxori_core::record::partition_of;
 use fluxori_ledger::{CommandOutcome, Ledger};
 use fluxori_runtime::clock;
@@ -102,12 +102,6 @@ pub(crate) async fn give(
         position: Position::of(log.genesis.log_id, partition, offset).to_string(),
     };
     let ledger = if arguments.waiting.no_wait { None } else { Some(session.ledger().await?) };
-    if let (Some(ledger), Some(_)) = (&ledger, key)
-        && let Some(outcome) = ledger.command_outcome(&org, command_id).await?
-    {
-        let outcome = accepted(outcome)?;
-        return Ok(given(GivenStatus::Repeated, outcome.partition, outcome.offset));
-    }
     let command = Command {
         command_id,
         issued_at: clock::now().into(),
@@ -116,6 +110,12 @@ pub(crate) async fn give(
         reference: arguments.reference.clone(),
         body,
     };
+    if let (Some(ledger), Some(_)) = (&ledger, key)
+        && let Some(outcome) = ledger.command_outcome(&org, command_id).await?
+    {
+        let outcome = accepted(same(ledger, &org, &command, outcome).await?)?;
+        return Ok(given(GivenStatus::Repeated, outcome.partition, outcome.offset));
+    }
     let partition = partition_of(org.as_str().as_bytes(), log.genesis.partitions);
     let value = issuer.sign(&command)?;
     let place = session.publisher()?.publish(partition, org.as_str().as_bytes(), &value).await?;
@@ -124,7 +124,37 @@ pub(crate) async fn give(
     };
     let deadline = Instant::now() + arguments.waiting.timeout;
     let outcome = wait(&ledger, &org, command_id, place, deadline).await?;
-    Ok(given(GivenStatus::Applied, outcome.partition, outcome.offset))
+    if (outcome.partition, outcome.offset) == (place.partition, place.offset) {
+        return Ok(given(GivenStatus::Applied, outcome.partition, outcome.offset));
+    }
+    let outcome = same(&ledger, &org, &command, outcome).await?;
+    Ok(given(GivenStatus::Repeated, outcome.partition, outcome.offset))
+}
+
+/// The outcome, if it is that of this command and not of another under the same key.
+async fn same(
+    ledger: &Ledger,
+    org: &OrgId,
+    command: &Command,
+    outcome: CommandOutcome,
+) -> Result<CommandOutcome, CliError> {
+    let mut is_same = outcome.kind == command.body.kind().as_str()
+        && outcome.reason == command.reason
+        && outcome.reference == command.reference;
+    if let CommandBody::Grant(_, grant) = &command.body
+        && is_same
+        && outcome.rejection.is_none()
+    {
+        let made = ledger.allocation(org, AllocationId(command.command_id.0)).await?;
+        is_same = made.is_none_or(|made| made.is_of(grant, true));
+    }
+    if is_same {
+        return Ok(outcome);
+    }
+    Err(CliError::Refused(
+        "the idempotency key was used for another command of this org; use a key of its own for each"
+            .to_owned(),
+    ))
 }
 
 /// Waits until the ledger has come to the command.
@@ -136,17 +166,12 @@ async fn wait(
     deadline: Instant,
 ) -> Result<CommandOutcome, CliError> {
     loop {
-        // The cursor is read first: when it has passed, the outcome is there or there is none.
-        let cursors = ledger.cursors().await?;
-        if let Some(outcome) = ledger.command_outcome(org, command_id).await? {
-            return accepted(outcome);
-        }
-        let cursor = cursors.iter().find(|cursor| cursor.partition == place.partition);
-        if cursor.is_some_and(|cursor| cursor.has_passed(place.offset)) {
-            let record = ledger.quarantined_at(Some(org), place.partition, place.offset).await?;
-            let why = record
-                .map_or_else(|| "no reason is known".to_owned(), |r| format!("{}: {}", r.reason, r.detail));
-            return Err(CliError::Rejected(format!("it is in the quarantine ({why})")));
+        match look(ledger, org, command_id, place).await {
+            Ok(Some(outcome)) => return accepted(outcome),
+            Ok(None) => {}
+            // The log has the command: whether the ledger can be read just now changes nothing about that.
+            Err(CliError::Ledger(error)) if error.is_unavailable() => {}
+            Err(error) => return Err(error),
         }
         if Instant::now() >= deadline {
             return Err(CliError::NotYet(format!(
@@ -157,6 +182,28 @@ async fn wait(
         }
         tokio::time::sleep(POLL).await;
     }
+}
+
+/// The command's outcome, if the ledger has come to it.
+async fn look(
+    ledger: &Ledger,
+    org: &OrgId,
+    command_id: CommandId,
+    place: fluxori_stream::Position,
+) -> Result<Option<CommandOutcome>, CliError> {
+    // The cursor is read first: when it has passed, the outcome is there or there is none.
+    let cursors = ledger.cursors().await?;
+    if let Some(outcome) = ledger.command_outcome(org, command_id).await? {
+        return Ok(Some(outcome));
+    }
+    let cursor = cursors.iter().find(|cursor| cursor.partition == place.partition);
+    if cursor.is_some_and(|cursor| cursor.has_passed(place.offset)) {
+        let record = ledger.quarantined_at(Some(org), place.partition, place.offset).await?;
+        let why =
+            record.map_or_else(|| "no reason is known".to_owned(), |r| format!("{}: {}", r.reason, r.detail));
+        return Err(CliError::Rejected(format!("it is in the quarantine ({why})")));
+    }
+    Ok(None)
 }
 
 fn accepted(outcome: CommandOutcome) -> Result<CommandOutcome, CliError> {

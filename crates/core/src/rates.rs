@@ -252,8 +252,9 @@ impl Rates {
     }
 }
 
-/// The model's name without a trailing `-YYYY-MM-DD` or `-YYYYMMDD`.
-fn without_date(model: &Model) -> Option<Model> {
+/// The model's name without a trailing `-YYYY-MM-DD` or `-YYYYMMDD`, if it has one.
+#[must_use]
+pub fn without_date(model: &Model) -> Option<Model> {
     let name = model.as_str();
     let is_date = |suffix: &str| {
         let digits = suffix.bytes().filter(u8::is_ascii_digit).count();

@@ -14,7 +14,6 @@ use fluxori_runtime::clock;
 use fluxori_runtime::http::{JsonBody, Problem};
 use serde::Serialize;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use crate::commands::Outcome;
 use crate::give::Fate;
@@ -39,10 +38,10 @@ pub(crate) struct Granted {
 
 /// Grant credits
 ///
-/// The first grant of an org opens it. With an `Idempotency-Key` a request can be repeated: the org is granted once, and
-/// answered with the same outcome.
+/// The first grant of an org opens it. A request can be repeated under its `Idempotency-Key` whatever became of it: the
+/// org is granted once, and answered with the same outcome.
 #[utoipa::path(post, path = "/v1/allocations", tag = "commands", request_body = AllocationRequest,
-    params(("Idempotency-Key" = Option<String>, Header,
+    params(("Idempotency-Key" = String, Header,
         description = "A name of your own for this grant, once per org: 1 to 255 visible ASCII characters")),
     responses(
         (status = 201, description = "Granted", body = Granted,
@@ -62,11 +61,8 @@ pub(crate) async fn post_allocation(
     let org = wanted.org.clone();
     // Refused before anything is asked or published, if it is not known which log this is.
     edge.place(&org)?;
-    let command_id =
-        key.map_or_else(|| CommandId(Uuid::now_v7()), |key| CommandId::from_idempotency_key(&org, key));
-    if key.is_some()
-        && let Some(outcome) = edge.outcome(&org, command_id).await?
-    {
+    let command_id = CommandId::from_idempotency_key(&org, key);
+    if let Some(outcome) = edge.outcome(&org, command_id).await? {
         return judged(&edge, &wanted, outcome).await;
     }
     let command = Command {
@@ -93,15 +89,19 @@ pub(crate) async fn post_allocation(
     }
 }
 
-/// The client's own name for the command, if it sent one.
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
-    let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+/// The client's own name for the command. Without one, a client that tries again after an answer was lost would be granted
+/// twice.
+fn idempotency_key(headers: &HeaderMap) -> Result<&str, Refusal> {
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else {
+        let problem = "is missing: name each grant with a text of your own, the same on every retry";
+        return Err(Refusal::parameter("Idempotency-Key", problem));
+    };
     let key = value.to_str().unwrap_or_default();
     if key.is_empty() || key.len() > 255 || headers.get_all(IDEMPOTENCY_KEY).iter().count() > 1 {
         let problem = "must be one text of 1 to 255 visible ASCII characters";
         return Err(Refusal::parameter("Idempotency-Key", problem));
     }
-    Ok(Some(key))
+    Ok(key)
 }
 
 /// Answers with what the ledger has decided, now or when the same command came before.
@@ -109,6 +109,9 @@ async fn judged(edge: &Edge, wanted: &Wanted, outcome: CommandOutcome) -> Result
     let id = outcome.command_id;
     if outcome.kind != CommandKind::Grant.as_str() {
         return Err(reused(id, &format!("a command of kind {}", outcome.kind)));
+    }
+    if outcome.reason != wanted.reason || outcome.reference != wanted.reference {
+        return Err(reused(id, "a grant for another reason or reference"));
     }
     if let Some(rejection) = outcome.rejection {
         let position = edge.place(&wanted.org)?.position(outcome.offset);
@@ -150,9 +153,10 @@ fn granted(
     offset: i64,
 ) -> Result<Response, Refusal> {
     let position = edge.place(org)?.position(offset);
+    let location = format!("/v1/commands/{id}?org_id={}&at_least={position}", encoded(org));
     let body = Granted { outcome, command_id: id.to_string(), allocation_id: id.to_string(), position };
     let mut response = (status, Json(body)).into_response();
-    if let Ok(location) = HeaderValue::from_str(&format!("/v1/commands/{id}?org_id={}", encoded(org))) {
+    if let Ok(location) = HeaderValue::from_str(&location) {
         response.headers_mut().insert(header::LOCATION, location);
     }
     Ok(response)
@@ -181,11 +185,10 @@ mod tests {
             for value in values {
                 headers.append(IDEMPOTENCY_KEY, HeaderValue::from_str(value).unwrap());
             }
-            idempotency_key(&headers).map(|key| key.map(str::to_owned)).map_err(|r| r.problem().status())
+            idempotency_key(&headers).map(str::to_owned).map_err(|r| r.problem().status())
         };
-        assert_eq!(of(&[]), Ok(None));
-        assert_eq!(of(&["purchase-1"]), Ok(Some("purchase-1".to_owned())));
-        for wrong in [&[""][..], &["a", "b"], &["\u{e9}"], &[&"x".repeat(256)]] {
+        assert_eq!(of(&["purchase-1"]), Ok("purchase-1".to_owned()));
+        for wrong in [&[][..], &[""], &["a", "b"], &["\u{e9}"], &[&"x".repeat(256)]] {
             assert_eq!(of(wrong), Err(StatusCode::BAD_REQUEST), "{wrong:?}");
         }
     }

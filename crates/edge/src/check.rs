@@ -8,6 +8,7 @@ use fluxori_core::amount::Credits;
 use fluxori_core::command::{Account, Scope};
 use fluxori_core::fold::Allocation;
 use fluxori_core::id::{Feature, Model, Module, OrgId, Provider, UserId};
+use fluxori_core::rates::without_date;
 use fluxori_core::time::Timestamp;
 use fluxori_runtime::auth::Caller;
 use fluxori_runtime::clock;
@@ -157,12 +158,11 @@ impl Question {
         account.user().is_none_or(|owner| self.user.as_ref() == Some(owner))
     }
 
-    /// What is not named fits no list.
+    /// What is not named fits no list. A model goes by its name without a date, too, as it does when it is charged.
     fn fits(&self, scope: &Scope) -> bool {
-        (scope.modules.is_empty() || scope.modules.contains(&self.module))
-            && (scope.features.is_empty()
-                || self.feature.as_ref().is_some_and(|f| scope.features.contains(f)))
-            && (scope.models.is_empty() || self.model.as_ref().is_some_and(|m| scope.models.contains(m)))
+        let plain = self.model.as_ref().and_then(without_date);
+        let models: Vec<&Model> = self.model.iter().chain(&plain).collect();
+        scope.fits(&self.module, self.feature.as_ref(), &models)
     }
 }
 
@@ -225,5 +225,6 @@ mod tests {
         assert!(with_model.fits(&scope(&[], &[])) && with_model.fits(&scope(&["pim"], &["gpt-5"])));
         assert!(!with_model.fits(&scope(&["rag"], &[])) && !with_model.fits(&scope(&[], &["o3"])));
         assert!(!question(None, None).fits(&scope(&[], &["gpt-5"])));
+        assert!(question(None, Some("gpt-5-2025-08-07")).fits(&scope(&[], &["gpt-5"])));
     }
 }

@@ -75,15 +75,7 @@ pub(crate) struct Wanted {
 impl Wanted {
     /// Whether an allocation is what a request like this one made.
     pub(crate) fn is_granted_by(&self, made: &Allocation) -> bool {
-        let grant = &self.grant;
-        made.account == grant.account
-            && made.kind == grant.kind
-            && made.granted == grant.amount
-            && (made.effective_at == grant.effective_at || !self.begins_as_asked)
-            && made.expires_at == grant.expires_at
-            && made.priority == grant.priority
-            && made.scope == grant.scope
-            && made.purchased == grant.purchased
+        made.is_of(&self.grant, !self.begins_as_asked)
     }
 }
 

@@ -121,8 +121,23 @@ fn a_grant_repeated_under_its_idempotency_key_is_one_grant() -> Result<()> {
     let again = pipeline.post_as("edge", "/v1/allocations", &headers, &bytes, Some(pipeline.admin_key()))?;
     assert_eq!((once.status, again.status), (201, 201), "{} {}", once.body, again.body);
     assert_eq!(once.body.get("allocation_id"), again.body.get("allocation_id"));
-    let balance = balance_at(&pipeline, &org, text(&again.body, "position")?)?;
-    assert_eq!(text(&balance, "balance")?, "10");
+    let other = json!({"org_id": org, "kind": "prepaid", "amount": "11", "reason": "test"});
+    let other = serde_json::to_vec(&other)?;
+    let reused = pipeline.post_as("edge", "/v1/allocations", &headers, &other, Some(pipeline.admin_key()))?;
+    assert_eq!(reused.status, 422, "{}", reused.body);
+    let unnamed =
+        pipeline.post_as("edge", "/v1/allocations", &headers[..1], &bytes, Some(pipeline.admin_key()))?;
+    assert_eq!(unnamed.status, 400, "{}", unnamed.body);
+    let cli = |amount: &str| {
+        let key = ["--idempotency-key", "purchase-2", "--expires-in", "30d", "--output", "json"];
+        pipeline.credits(&[&["grant", &org, amount][..], &key].concat())
+    };
+    let granted = cli("5")?;
+    cli("5")?;
+    let refused = cli("500").map(|answer| answer.to_string());
+    assert!(refused.is_err_and(|error| error.to_string().contains("idempotency key")));
+    let balance = balance_at(&pipeline, &org, text(&granted, "position")?)?;
+    assert_eq!(text(&balance, "balance")?, "15");
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use crate::amount::{AmountError, Credits};
-use crate::command::{Account, AllocationKind, Policy, Scope};
+use crate::command::{Account, AllocationKind, Grant, Policy, Scope};
 use crate::digest::Digest;
 use crate::id::{AllocationId, OrgId};
 use crate::time::Timestamp;
@@ -71,6 +71,25 @@ impl Allocation {
     #[must_use]
     pub fn is_active_at(&self, occurred_at: Timestamp) -> bool {
         self.effective_at <= occurred_at && self.expires_at.is_none_or(|expires_at| occurred_at < expires_at)
+    }
+
+    /// Whether this grant made it, or one like it: with `at_any_time` only the length of its span counts, as when the
+    /// beginning was not asked for.
+    #[must_use]
+    pub fn is_of(&self, grant: &Grant, at_any_time: bool) -> bool {
+        let span =
+            |from: Timestamp, to: Option<Timestamp>| to.map(|to| to.micros().saturating_sub(from.micros()));
+        let same_length =
+            span(self.effective_at, self.expires_at) == span(grant.effective_at, grant.expires_at);
+        let same_time = (at_any_time || self.effective_at == grant.effective_at)
+            && (self.expires_at == grant.expires_at || (at_any_time && same_length));
+        same_time
+            && self.account == grant.account
+            && self.kind == grant.kind
+            && self.granted == grant.amount
+            && self.priority == grant.priority
+            && self.scope == grant.scope
+            && self.purchased == grant.purchased
     }
 
     /// When its next boundary is due: its opening, or its closing after the grace.

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -266,10 +267,13 @@ impl Pipeline {
         http::get(&format!("{}{path}", self.url(service)?), Some(&self.admin_key))
     }
 
-    /// A POST of JSON to a service, with the admin's key.
+    /// A POST of JSON to a service, with the admin's key and an idempotency key that nothing else has.
     pub fn post(&self, service: &str, path: &str, body: &Value) -> Result<Answer> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
         let body = serde_json::to_vec(body)?;
-        self.post_as(service, path, &[("content-type", "application/json")], &body, Some(&self.admin_key))
+        let key = format!("{}-{}", self.options.name, NEXT.fetch_add(1, Ordering::Relaxed));
+        let headers = [("content-type", "application/json"), ("idempotency-key", &key)];
+        self.post_as(service, path, &headers, &body, Some(&self.admin_key))
     }
 
     /// A POST with headers, bytes and key as given.
