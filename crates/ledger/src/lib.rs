@@ -71,10 +71,4 @@ impl Ledger {
         sqlx::migrate!("./migrations").run(&ledger.pool).await?;
         Ok(ledger)
     }
-
-    /// Whether the database answers.
-    pub async fn ping(&self) -> Result<(), LedgerError> {
-        sqlx::query("SELECT 1").execute(&self.pool).await?;
-        Ok(())
-    }
 }
