@@ -151,6 +151,21 @@ macro_rules! amount {
 amount!(Credits, "credits");
 amount!(Usd, "US dollars");
 
+impl Credits {
+    /// This amount times a fraction, rounded once, half to even, to twelve places.
+    ///
+    /// # Errors
+    /// Out of range; so is a fraction of nothing.
+    pub fn prorated(self, numerator: u64, denominator: u64) -> Result<Self, AmountError> {
+        let product = self.to_scaled().checked_mul(i128::from(numerator)).ok_or(AmountError::OutOfRange)?;
+        let divisor = i128::from(denominator);
+        let quotient = product.checked_div_euclid(divisor).ok_or(AmountError::OutOfRange)?;
+        let twice = product.rem_euclid(divisor) * 2;
+        let up = twice > divisor || (twice == divisor && quotient % 2 != 0);
+        Self::from_scaled(quotient + i128::from(up))
+    }
+}
+
 impl Usd {
     /// Converts at `credits_per_usd`, rounded once, half to even, to twelve places.
     pub fn to_credits(self, credits_per_usd: Decimal) -> Result<Credits, AmountError> {
@@ -179,6 +194,17 @@ mod tests {
         assert!(matches!("1e3x".parse::<Usd>(), Err(AmountError::NotANumber(_))));
         let most: Credits = "9999999999999999.999999999999".parse().unwrap();
         assert_eq!(most.plus(Credits::from(1)), Err(AmountError::OutOfRange));
+    }
+
+    #[test]
+    fn a_share_is_rounded_once_half_to_even_at_the_twelfth_place() {
+        let share = |amount: &str, of, to| amount.parse::<Credits>().unwrap().prorated(of, to).unwrap().to_string();
+        assert_eq!(share("1000", 15, 30), "500");
+        assert_eq!(share("100", 1, 3), "33.333333333333");
+        assert_eq!(share("0.000000000001", 1, 2), "0");
+        assert_eq!(share("0.000000000003", 1, 2), "0.000000000002");
+        assert_eq!(share("-0.000000000003", 1, 2), "-0.000000000002");
+        assert!(Credits::from(1).prorated(1, 0).is_err());
     }
 
     #[test]

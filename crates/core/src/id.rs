@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use uuid::{Builder, Uuid};
 
+use crate::command::Account;
+use crate::time::Timestamp;
+
 /// The key of records that hold for all orgs of a partition; no org id can begin with `$`.
 pub const GLOBAL_KEY: &str = "$global";
 
@@ -136,6 +139,9 @@ text_id!(
     /// Names a revision of the rates.
     RevisionId, "the revision", check_key);
 text_id!(
+    /// Names an item of a plan, such as `monthly-credits`.
+    ItemId, "the item id", check_key);
+text_id!(
     /// Names an issuer's key: the first 16 hexadecimal digits of the SHA-256 of its public key.
     KeyId, "the key id", check_key);
 
@@ -198,6 +204,21 @@ impl CommandId {
     #[must_use]
     pub fn from_idempotency_key(org: &OrgId, key: &str) -> Self {
         Self(derived_uuid("fluxori.command.v1", &[org.as_str(), key]))
+    }
+
+    /// The deterministic id of the grant of a plan's period, so that two schedulers, or one restarted, grant it once.
+    #[must_use]
+    pub fn of_period(org: &OrgId, plan: Self, item: &ItemId, account: &Account, start: Timestamp) -> Self {
+        let user = account.user().map_or("", |user| user.as_str());
+        let parts = [org.as_str(), &plan.to_string(), item.as_str(), user, &start.micros().to_string()];
+        Self(derived_uuid("fluxori.period.v1", &parts))
+    }
+
+    /// The deterministic id of an allocation that a command makes for an item of a plan.
+    #[must_use]
+    pub fn allocation_of(self, item: &ItemId, account: &Account) -> AllocationId {
+        let user = account.user().map_or("", |user| user.as_str());
+        AllocationId(derived_uuid("fluxori.plan.v1", &[&self.to_string(), item.as_str(), user]))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Pure: from a usage event and the rates in force to a charge.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::amount::{AmountError, Credits, Usd};
 use crate::rates::{PricingTier, Rates, TokenPrices};
-use crate::usage::UsageEvent;
+use crate::usage::{Quantities, Quantity, TokenCounts, UsageEvent};
 
 /// Credits for one US dollar under rules version 1.
 pub const CREDITS_PER_USD: u32 = 1000;
@@ -113,6 +114,8 @@ pub struct Charge {
     pub status: ChargeStatus,
     /// The tier that priced it.
     pub tier: Option<Arc<PricingTier>>,
+    /// Whether the call was of a variant that the tier has no rate for, and so is charged the model's plain rate.
+    pub variant: bool,
     /// Quantities and rates.
     pub lines: Vec<ChargeLine>,
     /// The exact cost at the provider.
@@ -133,7 +136,32 @@ pub fn price(event: &UsageEvent, rates: &Rates) -> Result<Charge, AmountError> {
     let Some(tier) = rates.find(&event.provider, models, event.occurred_at) else {
         return Ok(nothing(ChargeStatus::Unpriced));
     };
-    let lines = lines(event, &tier.price.usd_per_million_tokens);
+    charge(tier, is_variant(event), &event.tokens(), has_units(&event.units))
+}
+
+/// What other quantities would have cost at the prices of the original: nothing where that cost nothing (no price, own
+/// key, local cache), else by its tier.
+///
+/// # Errors
+/// The amount is out of range.
+pub fn price_again(original: &Charge, quantities: &Quantities) -> Result<Charge, AmountError> {
+    let Some(tier) = &original.tier else { return Ok(nothing(original.status)) };
+    charge(tier, original.variant, &quantities.tokens, has_units(&quantities.units))
+}
+
+/// The charge of usage that did not take place, at the prices of the original.
+#[must_use]
+pub fn void(original: &Charge) -> Charge {
+    Charge { lines: Vec::new(), cost: Usd::ZERO, credits: Credits::ZERO, ..original.clone() }
+}
+
+fn charge(
+    tier: &Arc<PricingTier>,
+    variant: bool,
+    tokens: &TokenCounts,
+    has_units: bool,
+) -> Result<Charge, AmountError> {
+    let lines = lines(tokens, &tier.price.usd_per_million_tokens);
     let mut cost = Usd::ZERO;
     for line in &lines {
         if let Some(rate) = line.usd_per_million {
@@ -144,21 +172,24 @@ pub fn price(event: &UsageEvent, rates: &Rates) -> Result<Charge, AmountError> {
     if credits > Credits::from(MAX_CHARGE) {
         return Err(AmountError::OutOfRange);
     }
-    let unpriced_unit = event.units.values().any(|quantity| !quantity.0.is_zero());
     let without_rate = lines.iter().any(|line| line.usd_per_million.is_none());
-    let partial = unpriced_unit || without_rate || is_variant(event);
+    let partial = variant || has_units || without_rate;
     let status = if partial { ChargeStatus::Partial } else { ChargeStatus::Complete };
-    Ok(Charge { status, tier: Some(Arc::clone(tier)), lines, cost, credits })
+    Ok(Charge { status, tier: Some(Arc::clone(tier)), variant, lines, cost, credits })
 }
 
-/// Whether the call was of a variant that the tier has no rate for, and so is charged the model's plain rate.
+/// Whether anything was used that no tier has a rate for.
+fn has_units(units: &BTreeMap<String, Quantity>) -> bool {
+    units.values().any(|quantity| !quantity.0.is_zero())
+}
+
 fn is_variant(event: &UsageEvent) -> bool {
     let plain = |tier: &str| matches!(tier, "default" | "standard" | "auto");
     event.batch || event.service_tier.as_ref().is_some_and(|tier| !plain(tier.as_str()))
 }
 
 const fn nothing(status: ChargeStatus) -> Charge {
-    Charge { status, tier: None, lines: Vec::new(), cost: Usd::ZERO, credits: Credits::ZERO }
+    Charge { status, tier: None, variant: false, lines: Vec::new(), cost: Usd::ZERO, credits: Credits::ZERO }
 }
 
 /// Exact: a whole number of tokens times a rate of at most 6 places, by a million, has at most 12 places.
@@ -169,28 +200,23 @@ fn line_cost(quantity: i64, rate: Usd) -> Result<Usd, AmountError> {
 
 /// Every token in one line. What is audio or image is taken from the plain text; where the parts overlap (cached audio),
 /// the cache's rate holds and the text's part is not below zero.
-fn lines(event: &UsageEvent, prices: &TokenPrices) -> Vec<ChargeLine> {
-    let cached =
-        event.cache_read_input_tokens + event.cache_write_5m_input_tokens + event.cache_write_1h_input_tokens;
-    let (input_media, output_media) = (
-        event.audio_input_tokens + event.image_input_tokens,
-        event.audio_output_tokens + event.image_output_tokens,
-    );
-    let input = (event.input_tokens - cached - input_media).max(0);
-    let output = (event.output_tokens - event.reasoning_output_tokens - output_media).max(0);
+fn lines(tokens: &TokenCounts, prices: &TokenPrices) -> Vec<ChargeLine> {
+    let cached = tokens.cache_read + tokens.cache_write_5m + tokens.cache_write_1h;
+    let input = (tokens.input - cached - tokens.audio_input - tokens.image_input).max(0);
+    let output = (tokens.output - tokens.reasoning - tokens.audio_output - tokens.image_output).max(0);
     let write_5m = prices.cache_write_5m.unwrap_or(prices.input);
     let write_1h = prices.cache_write_1h.unwrap_or(write_5m);
     [
         (Meter::Input, input, Some(prices.input)),
-        (Meter::CacheRead, event.cache_read_input_tokens, Some(prices.cache_read.unwrap_or(prices.input))),
-        (Meter::CacheWrite5m, event.cache_write_5m_input_tokens, Some(write_5m)),
-        (Meter::CacheWrite1h, event.cache_write_1h_input_tokens, Some(write_1h)),
+        (Meter::CacheRead, tokens.cache_read, Some(prices.cache_read.unwrap_or(prices.input))),
+        (Meter::CacheWrite5m, tokens.cache_write_5m, Some(write_5m)),
+        (Meter::CacheWrite1h, tokens.cache_write_1h, Some(write_1h)),
         (Meter::Output, output, prices.output),
-        (Meter::Reasoning, event.reasoning_output_tokens, prices.reasoning.or(prices.output)),
-        (Meter::AudioInput, event.audio_input_tokens, None),
-        (Meter::ImageInput, event.image_input_tokens, None),
-        (Meter::AudioOutput, event.audio_output_tokens, None),
-        (Meter::ImageOutput, event.image_output_tokens, None),
+        (Meter::Reasoning, tokens.reasoning, prices.reasoning.or(prices.output)),
+        (Meter::AudioInput, tokens.audio_input, None),
+        (Meter::ImageInput, tokens.image_input, None),
+        (Meter::AudioOutput, tokens.audio_output, None),
+        (Meter::ImageOutput, tokens.image_output, None),
     ]
     .into_iter()
     .filter(|(_, quantity, _)| *quantity > 0)
@@ -254,6 +280,18 @@ mod tests {
         assert_eq!(charge(|e| e.batch = true).status, ChargeStatus::Partial);
         let tier = |name: &str| charge(|e| e.service_tier = Some(name.parse().unwrap())).status;
         assert_eq!((tier("priority"), tier("default")), (ChargeStatus::Partial, ChargeStatus::Complete));
+    }
+
+    #[test]
+    fn other_quantities_are_priced_by_the_tier_of_the_original() {
+        let original = charge(|e| e.batch = true);
+        let mut quantities = Quantities::default();
+        quantities.tokens.input = 400;
+        let again = price_again(&original, &quantities).unwrap();
+        assert_eq!((again.credits.to_string().as_str(), again.status), ("0.5", ChargeStatus::Partial));
+        assert_eq!(void(&original).credits, Credits::ZERO);
+        let waived = charge(|e| e.own_key = true);
+        assert_eq!(price_again(&waived, &quantities).unwrap().credits, Credits::ZERO);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! [`UsageFields`] mirrors `schemas/usage_event.v1.avsc` field by field; [`UsageEvent`] is the same, validated.
 
 mod identity;
+mod quantities;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use crate::id::{
 };
 use crate::time::Timestamp;
 
+pub use quantities::{Quantities, TokenCounts};
 pub use validate::{
     ACCEPTANCE_WINDOW, MAX_CLOCK_SKEW, MAX_QUANTITY, MAX_RAW_USAGE_BYTES, MAX_TAGS, MAX_UNITS, Violation,
 };

@@ -1,10 +1,11 @@
 //! Pure: what a usage event must hold to be possible.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rust_decimal::Decimal;
 
-use super::UsageFields;
+use super::{Quantity, TokenCounts, UsageFields};
 use crate::time::Timestamp;
 
 /// Largest count of tokens and largest quantity of a unit in one event.
@@ -66,45 +67,17 @@ pub enum Violation {
 }
 
 pub(super) fn check(fields: &UsageFields) -> Result<(), Violation> {
-    let counts = [
-        ("producer_seq", fields.producer_seq, i64::MAX),
-        ("input_tokens", fields.input_tokens, MAX_QUANTITY),
-        ("cache_read_input_tokens", fields.cache_read_input_tokens, MAX_QUANTITY),
-        ("cache_write_5m_input_tokens", fields.cache_write_5m_input_tokens, MAX_QUANTITY),
-        ("cache_write_1h_input_tokens", fields.cache_write_1h_input_tokens, MAX_QUANTITY),
-        ("audio_input_tokens", fields.audio_input_tokens, MAX_QUANTITY),
-        ("image_input_tokens", fields.image_input_tokens, MAX_QUANTITY),
-        ("output_tokens", fields.output_tokens, MAX_QUANTITY),
-        ("reasoning_output_tokens", fields.reasoning_output_tokens, MAX_QUANTITY),
-        ("audio_output_tokens", fields.audio_output_tokens, MAX_QUANTITY),
-        ("image_output_tokens", fields.image_output_tokens, MAX_QUANTITY),
-        ("latency_ms", fields.latency_ms.unwrap_or(0), i64::MAX),
-        ("time_to_first_token_ms", fields.time_to_first_token_ms.unwrap_or(0), i64::MAX),
-    ];
-    for (name, count, most) in counts {
+    for (name, count) in [
+        ("producer_seq", fields.producer_seq),
+        ("latency_ms", fields.latency_ms.unwrap_or(0)),
+        ("time_to_first_token_ms", fields.time_to_first_token_ms.unwrap_or(0)),
+    ] {
         if count < 0 {
             return Err(Violation::Negative(name));
         }
-        if count > most {
-            return Err(Violation::TooLarge(name));
-        }
     }
-    let cache = fields.cache_read_input_tokens
-        + fields.cache_write_5m_input_tokens
-        + fields.cache_write_1h_input_tokens;
-    let input_media = fields.audio_input_tokens + fields.image_input_tokens;
-    let output_media = fields.audio_output_tokens + fields.image_output_tokens;
-    for (subset, part, total, whole) in [
-        ("cache reads and writes", cache, "input_tokens", fields.input_tokens),
-        ("audio and image input tokens", input_media, "input_tokens", fields.input_tokens),
-        ("reasoning_output_tokens", fields.reasoning_output_tokens, "output_tokens", fields.output_tokens),
-        ("audio and image output tokens", output_media, "output_tokens", fields.output_tokens),
-    ] {
-        if part > whole {
-            return Err(Violation::SubsetAboveTotal { subset, part, total, whole });
-        }
-    }
-    check_units(fields)?;
+    check_tokens(&fields.tokens())?;
+    check_units(&fields.units)?;
     check_texts(fields)?;
     if !matches!(fields.revision, 1 | 2) {
         return Err(Violation::Impossible("revision must be 1 or 2"));
@@ -115,11 +88,47 @@ pub(super) fn check(fields: &UsageFields) -> Result<(), Violation> {
     Ok(())
 }
 
-fn check_units(fields: &UsageFields) -> Result<(), Violation> {
-    if fields.units.len() > MAX_UNITS {
+pub(super) fn check_tokens(tokens: &TokenCounts) -> Result<(), Violation> {
+    for (name, count) in [
+        ("input_tokens", tokens.input),
+        ("cache_read_input_tokens", tokens.cache_read),
+        ("cache_write_5m_input_tokens", tokens.cache_write_5m),
+        ("cache_write_1h_input_tokens", tokens.cache_write_1h),
+        ("audio_input_tokens", tokens.audio_input),
+        ("image_input_tokens", tokens.image_input),
+        ("output_tokens", tokens.output),
+        ("reasoning_output_tokens", tokens.reasoning),
+        ("audio_output_tokens", tokens.audio_output),
+        ("image_output_tokens", tokens.image_output),
+    ] {
+        if count < 0 {
+            return Err(Violation::Negative(name));
+        }
+        if count > MAX_QUANTITY {
+            return Err(Violation::TooLarge(name));
+        }
+    }
+    let cache = tokens.cache_read + tokens.cache_write_5m + tokens.cache_write_1h;
+    let input_media = tokens.audio_input + tokens.image_input;
+    let output_media = tokens.audio_output + tokens.image_output;
+    for (subset, part, total, whole) in [
+        ("cache reads and writes", cache, "input_tokens", tokens.input),
+        ("audio and image input tokens", input_media, "input_tokens", tokens.input),
+        ("reasoning_output_tokens", tokens.reasoning, "output_tokens", tokens.output),
+        ("audio and image output tokens", output_media, "output_tokens", tokens.output),
+    ] {
+        if part > whole {
+            return Err(Violation::SubsetAboveTotal { subset, part, total, whole });
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn check_units(units: &BTreeMap<String, Quantity>) -> Result<(), Violation> {
+    if units.len() > MAX_UNITS {
         return Err(Violation::Limit(format!("units holds more than {MAX_UNITS} entries")));
     }
-    for (name, quantity) in &fields.units {
+    for (name, quantity) in units {
         if name.is_empty() || name.len() > 64 {
             return Err(Violation::Limit("a unit's name must have 1 to 64 bytes".to_owned()));
         }
@@ -166,7 +175,7 @@ pub(super) fn check_time(occurred_at: Timestamp, now: Timestamp) -> Result<(), V
 #[cfg(test)]
 mod tests {
     use super::super::tests::event;
-    use super::super::{Quantity, UsageEvent};
+    use super::super::UsageEvent;
     use super::*;
 
     fn refused(change: impl FnOnce(&mut UsageFields)) -> Violation {

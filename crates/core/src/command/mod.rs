@@ -1,5 +1,9 @@
 //! Pure: commands, what else than usage changes the ledger.
 
+mod allocation;
+mod correction;
+mod plan;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
@@ -7,11 +11,14 @@ use std::time::Duration;
 use ed25519_dalek::{Signature, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
-use crate::amount::Credits;
 use crate::digest::Digest;
-use crate::id::{AllocationId, CommandId, Feature, KeyId, LogId, Model, Module, OrgId, RevisionId, UserId};
+use crate::id::{CommandId, KeyId, LogId, OrgId, RevisionId};
 use crate::rates::Price;
 use crate::time::Timestamp;
+
+pub use allocation::{Account, Adjust, AllocationKind, Extend, Grant, PlanPeriod, Scope, Transfer};
+pub use correction::{Change, Correct, Dismiss, Release};
+pub use plan::{MAX_ITEMS, MAX_PLAN_USERS, Plan, PlanItem, SetPlan, Share};
 
 /// What precedes the log's id and the payload in the bytes that are signed.
 const SIGNATURE_DOMAIN: &[u8] = b"fluxori.command.v1\0";
@@ -40,6 +47,8 @@ pub enum CommandBody {
     Genesis(Genesis),
     /// Lets a key give some kinds of command.
     IssueKey(IssueKey),
+    /// Takes an issuer's key out of force, from here on.
+    RevokeKey(KeyId),
     /// Some prices of a revision that is not yet sealed.
     RatesPart(RatesPart),
     /// Puts a revision in force.
@@ -52,8 +61,24 @@ pub enum CommandBody {
     Grant(OrgId, Grant),
     /// Adds to or takes from a live allocation.
     Adjust(OrgId, Adjust),
+    /// Moves credits to another account of the org.
+    Transfer(OrgId, Transfer),
+    /// Lets a live allocation expire later.
+    Extend(OrgId, Extend),
+    /// Stops an account: checks refuse its calls. Usage that happened is debited all the same.
+    Suspend(OrgId, Account),
+    /// Lets an account go on.
+    Resume(OrgId, Account),
     /// Replaces an org's policy.
     SetPolicy(OrgId, Policy),
+    /// Puts an org on a plan, changes it, or takes the org off it.
+    SetPlan(OrgId, SetPlan),
+    /// Corrects the charge of a usage event.
+    Correct(OrgId, Correct),
+    /// Applies usage that lies in the quarantine.
+    Release(OrgId, Release),
+    /// Marks a record in the quarantine as done with.
+    Dismiss(OrgId, Dismiss),
 }
 
 /// The kinds of command that an issuer's key can be allowed.
@@ -65,6 +90,8 @@ pub enum CommandKind {
     /// Given by the root alone.
     IssueKey,
     /// Given by the root alone.
+    RevokeKey,
+    /// Given by the root alone.
     SetRules,
     /// Parts and seals of rates.
     Rates,
@@ -74,8 +101,24 @@ pub enum CommandKind {
     Grant,
     /// Adjusting.
     Adjust,
+    /// Transferring.
+    Transfer,
+    /// Extending an expiry.
+    Extend,
+    /// Suspending an account.
+    Suspend,
+    /// Resuming an account.
+    Resume,
     /// Setting a policy.
     SetPolicy,
+    /// Setting a plan.
+    SetPlan,
+    /// Correcting a charge.
+    Correct,
+    /// Releasing from the quarantine.
+    Release,
+    /// Dismissing from the quarantine.
+    Dismiss,
 }
 
 impl CommandKind {
@@ -85,12 +128,21 @@ impl CommandKind {
         match self {
             Self::Genesis => "genesis",
             Self::IssueKey => "issue_key",
+            Self::RevokeKey => "revoke_key",
             Self::SetRules => "set_rules",
             Self::Rates => "rates",
             Self::OpenOrg => "open_org",
             Self::Grant => "grant",
             Self::Adjust => "adjust",
+            Self::Transfer => "transfer",
+            Self::Extend => "extend",
+            Self::Suspend => "suspend",
+            Self::Resume => "resume",
             Self::SetPolicy => "set_policy",
+            Self::SetPlan => "set_plan",
+            Self::Correct => "correct",
+            Self::Release => "release",
+            Self::Dismiss => "dismiss",
         }
     }
 }
@@ -108,12 +160,21 @@ impl CommandBody {
         match self {
             Self::Genesis(_) => CommandKind::Genesis,
             Self::IssueKey(_) => CommandKind::IssueKey,
+            Self::RevokeKey(_) => CommandKind::RevokeKey,
             Self::SetRules(_) => CommandKind::SetRules,
             Self::RatesPart(_) | Self::RatesSeal(_) => CommandKind::Rates,
             Self::OpenOrg(..) => CommandKind::OpenOrg,
             Self::Grant(..) => CommandKind::Grant,
             Self::Adjust(..) => CommandKind::Adjust,
+            Self::Transfer(..) => CommandKind::Transfer,
+            Self::Extend(..) => CommandKind::Extend,
+            Self::Suspend(..) => CommandKind::Suspend,
+            Self::Resume(..) => CommandKind::Resume,
             Self::SetPolicy(..) => CommandKind::SetPolicy,
+            Self::SetPlan(..) => CommandKind::SetPlan,
+            Self::Correct(..) => CommandKind::Correct,
+            Self::Release(..) => CommandKind::Release,
+            Self::Dismiss(..) => CommandKind::Dismiss,
         }
     }
 
@@ -123,12 +184,22 @@ impl CommandBody {
         match self {
             Self::Genesis(_)
             | Self::IssueKey(_)
+            | Self::RevokeKey(_)
             | Self::RatesPart(_)
             | Self::RatesSeal(_)
             | Self::SetRules(_) => None,
-            Self::OpenOrg(org, _) | Self::Grant(org, _) | Self::Adjust(org, _) | Self::SetPolicy(org, _) => {
-                Some(org)
-            }
+            Self::OpenOrg(org, _)
+            | Self::Grant(org, _)
+            | Self::Adjust(org, _)
+            | Self::Transfer(org, _)
+            | Self::Extend(org, _)
+            | Self::Suspend(org, _)
+            | Self::Resume(org, _)
+            | Self::SetPolicy(org, _)
+            | Self::SetPlan(org, _)
+            | Self::Correct(org, _)
+            | Self::Release(org, _)
+            | Self::Dismiss(org, _) => Some(org),
         }
     }
 }
@@ -179,112 +250,6 @@ pub struct RatesSeal {
     pub digest: Digest,
 }
 
-/// Who pays out of an allocation.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Account {
-    /// One user inside the org; sorts first because a user's own credits burn first.
-    User(UserId),
-    /// The organization.
-    Organization,
-}
-
-impl Account {
-    /// The user, if this is a user's account.
-    #[must_use]
-    pub const fn user(&self) -> Option<&UserId> {
-        match self {
-            Self::User(user) => Some(user),
-            Self::Organization => None,
-        }
-    }
-}
-
-/// The kind of an allocation; the order is that of burn-down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AllocationKind {
-    /// One per period, use it or lose it.
-    Quota,
-    /// One per period of a plan.
-    Subscription,
-    /// Granted once.
-    Prepaid,
-    /// A credit limit, due at its end.
-    Payg,
-}
-
-impl AllocationKind {
-    /// The name in tables.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Quota => "quota",
-            Self::Subscription => "subscription",
-            Self::Prepaid => "prepaid",
-            Self::Payg => "payg",
-        }
-    }
-}
-
-/// What an allocation may be spent on; an empty set means everything.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Scope {
-    /// Only these modules.
-    pub modules: BTreeSet<Module>,
-    /// Only these features.
-    pub features: BTreeSet<Feature>,
-    /// Only these models.
-    pub models: BTreeSet<Model>,
-}
-
-impl Scope {
-    /// Whether everything fits.
-    #[must_use]
-    pub fn is_everything(&self) -> bool {
-        self.modules.is_empty() && self.features.is_empty() && self.models.is_empty()
-    }
-
-    /// Whether usage of this module, feature and model fits; `models` are all names that the model goes by.
-    #[must_use]
-    pub fn fits(&self, module: &Module, feature: Option<&Feature>, models: &[&Model]) -> bool {
-        (self.modules.is_empty() || self.modules.contains(module))
-            && (self.features.is_empty() || feature.is_some_and(|feature| self.features.contains(feature)))
-            && (self.models.is_empty() || models.iter().any(|model| self.models.contains(*model)))
-    }
-}
-
-/// An allocation to make.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Grant {
-    /// Who may spend it.
-    pub account: Account,
-    /// Which kind it is.
-    pub kind: AllocationKind,
-    /// How many credits; above zero.
-    pub amount: Credits,
-    /// First instant at which it may be spent.
-    pub effective_at: Timestamp,
-    /// First instant at which it may no longer be spent; none if it never expires.
-    pub expires_at: Option<Timestamp>,
-    /// Lower burns first.
-    pub priority: i32,
-    /// What it may be spent on.
-    pub scope: Scope,
-    /// Paid for, rather than free.
-    pub purchased: bool,
-}
-
-/// A change of a live allocation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Adjust {
-    /// Which allocation.
-    pub allocation_id: AllocationId,
-    /// Credits added, or taken if negative; never more than what is left.
-    pub amount: Credits,
-}
-
 /// What happens to usage that no allocation covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -310,15 +275,15 @@ impl OverdraftPolicy {
 /// What an org has chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
-    /// What happens to usage that no allocation covers.
-    pub overdraft: OverdraftPolicy,
+    /// What happens to usage that no allocation covers; none: it is carried, or absorbed while the org's plan is a trial.
+    pub overdraft: Option<OverdraftPolicy>,
     /// How long after its expiry an allocation still pays for usage from before it.
     pub grace: Duration,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { overdraft: OverdraftPolicy::Carry, grace: Duration::from_mins(5) }
+        Self { overdraft: None, grace: Duration::from_mins(5) }
     }
 }
 
