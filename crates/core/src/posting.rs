@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::amount::Credits;
 use crate::command::{Account, Command};
 use crate::digest::{Canonical, Digest};
+use crate::fold::{AdmittedCorrection, CorrectedBy};
 use crate::id::{AllocationId, CommandId, EventId, OrgId};
 use crate::pricing::Charge;
 use crate::time::Timestamp;
@@ -30,7 +31,7 @@ pub enum PostingKind {
     Adjust,
     /// Credits moved between accounts of the org.
     Transfer,
-    /// A debit was corrected.
+    /// A charge was corrected.
     Correct,
     /// The org was opened or its policy set.
     Setting,
@@ -65,6 +66,8 @@ pub enum Target {
     Overdraft,
     /// In the expense that is recorded and not owed.
     Absorbed,
+    /// In what credit limits lent until their end: a negative amount is to be paid.
+    Due,
 }
 
 /// One leg of a posting. The org's balance is the sum of its entries over allocations and overdraft.
@@ -85,6 +88,8 @@ pub enum Cause {
     Usage(Box<PricedUsage>),
     /// A command, and the digest of its payload as signed.
     Command(Box<Command>, Digest),
+    /// A correction, and what the charge took, in order, after it.
+    Correction(Box<AdmittedCorrection>, Vec<Entry>),
     /// An allocation's opening or closing that came due.
     Boundary,
 }
@@ -124,11 +129,12 @@ pub struct Posting {
 }
 
 impl Posting {
-    /// The event that was charged.
+    /// The event that was charged, or whose charge was corrected.
     #[must_use]
     pub fn event_id(&self) -> Option<EventId> {
         match &self.cause {
             Cause::Usage(usage) => Some(usage.event.event_id),
+            Cause::Correction(correction, _) => Some(correction.event_id),
             Cause::Command(..) | Cause::Boundary => None,
         }
     }
@@ -138,6 +144,10 @@ impl Posting {
     pub fn command_id(&self) -> Option<CommandId> {
         match &self.cause {
             Cause::Command(command, _) => Some(command.command_id),
+            Cause::Correction(correction, _) => match &correction.by {
+                CorrectedBy::Command(command, _) => Some(command.command_id),
+                CorrectedBy::Usage(..) => None,
+            },
             Cause::Usage(_) | Cause::Boundary => None,
         }
     }
@@ -161,6 +171,7 @@ impl Posting {
                 Target::Allocation(id) => canonical.text("allocation").bytes(id.0.as_bytes()),
                 Target::Overdraft => canonical.text("overdraft"),
                 Target::Absorbed => canonical.text("absorbed"),
+                Target::Due => canonical.text("due"),
             };
             canonical.amount(entry.amount.to_scaled());
         }
@@ -171,20 +182,32 @@ impl Posting {
             Cause::Command(command, payload_digest) => {
                 canonical.text("command").bytes(command.command_id.0.as_bytes()).bytes(&payload_digest.0);
             }
-            Cause::Usage(usage) => encode_usage(&mut canonical, usage),
+            Cause::Usage(usage) => {
+                canonical
+                    .text("usage")
+                    .bytes(usage.event.event_id.0.as_bytes())
+                    .bytes(&usage.billing_digest.0);
+                encode_charge(&mut canonical, &usage.charge);
+            }
+            Cause::Correction(correction, _) => {
+                canonical.text("correction").bytes(correction.event_id.0.as_bytes());
+                match &correction.by {
+                    CorrectedBy::Command(command, payload_digest) => canonical
+                        .text("command")
+                        .bytes(command.command_id.0.as_bytes())
+                        .bytes(&payload_digest.0),
+                    CorrectedBy::Usage(_, billing_digest) => canonical.text("usage").bytes(&billing_digest.0),
+                };
+                canonical.number(i64::from(correction.after.revision));
+                encode_charge(&mut canonical, &correction.after.charge);
+            }
         }
         canonical.digest()
     }
 }
 
-fn encode_usage(canonical: &mut Canonical, usage: &PricedUsage) {
-    let charge = &usage.charge;
-    canonical
-        .text("usage")
-        .bytes(usage.event.event_id.0.as_bytes())
-        .bytes(&usage.billing_digest.0)
-        .text(charge.status.as_str())
-        .flag(charge.tier.is_some());
+fn encode_charge(canonical: &mut Canonical, charge: &Charge) {
+    canonical.text(charge.status.as_str()).flag(charge.tier.is_some());
     if let Some(tier) = &charge.tier {
         canonical
             .text(tier.price.provider.as_str())

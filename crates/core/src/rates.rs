@@ -191,6 +191,8 @@ pub struct PricingTier {
 #[derive(Debug, Clone, Default)]
 pub struct Rates {
     by_model: HashMap<Provider, HashMap<Model, Vec<Arc<PricingTier>>>>,
+    /// Every tier there ever was, by its name and revision: corrections are priced by the tier of the original.
+    by_name: HashMap<(Arc<str>, RevisionId), Arc<PricingTier>>,
     revisions: Vec<RevisionId>,
 }
 
@@ -201,8 +203,9 @@ impl Rates {
         for price in prices {
             let names: Vec<Model> = std::iter::once(&price.model).chain(&price.aliases).cloned().collect();
             let models = self.by_model.entry(price.provider.clone()).or_default();
-            let name = price.tier_name().into();
+            let name: Arc<str> = price.tier_name().into();
             let tier = Arc::new(PricingTier { price, revision: revision.clone(), name });
+            self.by_name.insert((Arc::clone(&tier.name), revision.clone()), Arc::clone(&tier));
             for model in names {
                 let tiers = models.entry(model).or_default();
                 let from = tier.price.effective_from;
@@ -218,6 +221,12 @@ impl Rates {
     #[must_use]
     pub fn revisions(&self) -> &[RevisionId] {
         &self.revisions
+    }
+
+    /// The tier of this name in a revision, in force or replaced since.
+    #[must_use]
+    pub fn tier(&self, name: &str, revision: &RevisionId) -> Option<&Arc<PricingTier>> {
+        self.by_name.get(&(Arc::from(name), revision.clone()))
     }
 
     /// Every tier in force by name, each once, sorted by provider, model and date.

@@ -211,7 +211,7 @@ impl Context {
         let root = IssuerKey {
             issuer: "root".to_owned(),
             public_key: genesis.root_key,
-            kinds: BTreeSet::from([CommandKind::IssueKey, CommandKind::SetRules]),
+            kinds: BTreeSet::from([CommandKind::IssueKey, CommandKind::RevokeKey, CommandKind::SetRules]),
         };
         self.keys.insert(signed.issuer_key_id.clone(), root);
         self.log = Some(LogIdentity { genesis: genesis.clone(), digest });
@@ -235,17 +235,16 @@ impl Context {
             CommandBody::RatesPart(part) => self.take_part(part),
             CommandBody::RatesSeal(seal) => self.seal(seal),
             CommandBody::Genesis(_) => Err("a log has one genesis".to_owned()),
-            CommandBody::OpenOrg(..)
-            | CommandBody::Grant(..)
-            | CommandBody::Adjust(..)
-            | CommandBody::SetPolicy(..) => Err("belongs to an org".to_owned()),
+            CommandBody::RevokeKey(key) => self.revoke_key(key),
+            _ => Err("belongs to an org".to_owned()),
         };
         self.commands.insert(*command_id, Digest::of(&signed.payload));
         result
     }
 
     fn issue_key(&mut self, key: &IssueKey) -> Result<(), String> {
-        let root_only = [CommandKind::Genesis, CommandKind::IssueKey, CommandKind::SetRules];
+        let root_only =
+            [CommandKind::Genesis, CommandKind::IssueKey, CommandKind::RevokeKey, CommandKind::SetRules];
         if let Some(kind) = root_only.iter().find(|kind| key.kinds.contains(kind)) {
             return Err(format!("only the root may give {kind}"));
         }
@@ -256,6 +255,16 @@ impl Context {
             IssuerKey { issuer: key.issuer.clone(), public_key: key.public_key, kinds: key.kinds.clone() };
         self.keys.insert(key_id(&key.public_key), issuer);
         Ok(())
+    }
+
+    fn revoke_key(&mut self, key: &KeyId) -> Result<(), String> {
+        if self.log.as_ref().is_some_and(|log| key_id(&log.genesis.root_key) == *key) {
+            return Err("the root's key cannot be revoked".to_owned());
+        }
+        match self.keys.remove(key) {
+            Some(_) => Ok(()),
+            None => Err(format!("no key {key} is in force")),
+        }
     }
 
     fn take_part(&mut self, part: &RatesPart) -> Result<(), String> {

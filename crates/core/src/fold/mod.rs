@@ -5,14 +5,19 @@
 //! passed in, so that the same records give the same postings wherever and in whatever batches they are applied.
 
 mod admit;
+mod allocation;
 mod burn;
 mod context;
 mod partition;
+mod past;
 mod state;
 
 pub use admit::{
-    Admission, AdmittedCommand, Duplicate, GlobalOutcome, Past, Quarantined, Rejection, WaitingUsage,
+    Admission, AdmittedCommand, AdmittedCorrection, CorrectedBy, Duplicate, GlobalOutcome, Quarantined,
+    Rejection,
 };
+pub use allocation::{Allocation, AllocationStatus};
 pub use context::{Context, Halt, IssuerKey, LogIdentity, RULES_VERSION};
 pub use partition::{Applied, Counters, FoldError, Outcome, PartitionFold};
-pub use state::{Allocation, AllocationStatus, OrgState, OrgTotals};
+pub use past::{ChargedUsage, KnownEvent, Past, WaitingUsage};
+pub use state::{OrgRecord, OrgState, OrgTotals, PlanState};

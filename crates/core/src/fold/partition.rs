@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::admit::{Admission, Duplicate, Past, Quarantined, Rejection};
+use super::admit::{Admission, AdmittedCommand, CorrectedBy, Duplicate, Quarantined, Rejection};
+use super::burn::{Book, BurnError};
 use super::context::{Context, Halt};
+use super::past::Past;
 use super::state::OrgState;
-use crate::amount::AmountError;
 use crate::command::{CommandKind, Policy};
 use crate::digest::{Canonical, Digest};
 use crate::id::{CommandId, EventId, OrgId};
-use crate::posting::Posting;
+use crate::posting::{Entry, Posting};
 use crate::record::{Body, QuarantineReason, Record, RecordKey};
 use crate::time::Timestamp;
 
@@ -28,15 +29,19 @@ pub struct Counters {
     pub duplicates: i64,
     /// Records put into the quarantine.
     pub quarantined: i64,
-    /// Events released from the quarantine when their org was opened.
+    /// Events released from the quarantine, when their org was opened or by name.
     pub released: i64,
+    /// Events of revision 2 that took the place of their revision 1.
+    pub superseded: i64,
 }
 
 /// What became of a record.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
-    /// A debit.
+    /// A debit, and the correction that waited for it, if one did.
     Debited,
+    /// Usage took the place of an uncertain event.
+    Superseded,
     /// A command of an org: carried out, or rejected.
     Command {
         /// Whose.
@@ -51,8 +56,10 @@ pub enum Outcome {
         rejection: Option<Rejection>,
         /// Whether it opened the org.
         opened: bool,
-        /// Events that had waited for the opening and were debited.
-        released: Vec<EventId>,
+        /// Events that had waited for the opening, or were released by name, and were applied.
+        released: Vec<(EventId, Digest)>,
+        /// Whether it is a correction that waits for its event.
+        waits: bool,
     },
     /// A global command.
     Global(super::admit::GlobalOutcome),
@@ -91,6 +98,8 @@ pub struct PartitionFold {
     orgs: HashMap<OrgId, OrgState>,
     schedule: BTreeSet<(Timestamp, OrgId)>,
     touched: BTreeSet<OrgId>,
+    /// What the charges of watched events took, in order.
+    splits: Splits,
     counters: Counters,
     outcomes: Digest,
 }
@@ -104,6 +113,7 @@ impl PartitionFold {
             orgs: HashMap::new(),
             schedule: BTreeSet::new(),
             touched: BTreeSet::new(),
+            splits: HashMap::new(),
             counters,
             outcomes,
         }
@@ -140,9 +150,9 @@ impl PartitionFold {
 
     /// Puts the state of an org in place.
     pub fn load(&mut self, state: OrgState) {
-        debug_assert!(self.context.is_here(&state.org), "an org is folded in its own partition alone");
-        self.schedule.extend(state.next_boundary().map(|at| (at, state.org.clone())));
-        self.orgs.insert(state.org.clone(), state);
+        debug_assert!(self.context.is_here(state.org()), "an org is folded in its own partition alone");
+        self.schedule.extend(state.next_boundary().map(|at| (at, state.org().clone())));
+        self.orgs.insert(state.org().clone(), state);
     }
 
     /// Notes when the next boundary of an org is due whose state is not loaded.
@@ -170,6 +180,26 @@ impl PartitionFold {
         self.orgs.retain(|org, _| touched.contains(org));
     }
 
+    /// Keeps what a batch needs of the event that one of its records corrects, supersedes or releases. What is stored of
+    /// it is to be loaded then: [`Past::add_charged`], [`Past::add_quarantined`] and [`PartitionFold::load_split`], and
+    /// the closed allocations that it took from or that repaid its org's overdraft.
+    pub fn watch(&mut self, past: &mut Past, org: &OrgId, event: EventId) {
+        past.watch(org, event);
+        self.splits.entry((org.clone(), event)).or_default();
+    }
+
+    /// What the charge of a watched event took, in order, as its last correction left it.
+    pub fn load_split(&mut self, org: OrgId, event: EventId, split: Vec<Entry>) {
+        self.splits.insert((org, event), split);
+    }
+
+    /// Forgets what was watched, once its batch is folded.
+    pub fn forget_watched(&mut self, past: &mut Past) {
+        past.forget_watched();
+        self.splits.clear();
+        self.orgs.values_mut().for_each(OrgState::forget_closed);
+    }
+
     /// Applies one record: what is due by its append time is booked first.
     ///
     /// # Errors
@@ -177,60 +207,15 @@ impl PartitionFold {
     /// away.
     pub fn apply(&mut self, past: &mut Past, record: &Record) -> Result<Applied, FoldError> {
         let admission = self.context.admit(past, record)?;
-        let now = self.context.now();
         let mut postings = Vec::new();
+        let mut book = Book { now: self.context.now(), postings: &mut postings };
         let outcome = match admission {
-            Admission::Usage(usage) => {
-                let (org, event_id) = (usage.event.org_id.clone(), usage.event.event_id);
-                let debited = self.with_org(&org, now, &mut postings, |state, postings| {
-                    Ok(state.debit(*usage, now, postings))
-                })?;
-                match debited {
-                    Ok(()) => Outcome::Debited,
-                    Err(error) => {
-                        past.remove_event(&org, event_id);
-                        let detail = format!("with it the org's totals are wrong: {error}");
-                        let reason = QuarantineReason::AmountOutOfRange;
-                        let (org, event_id) = (Some(org), Some(event_id));
-                        Outcome::Quarantined(Quarantined { reason, detail, org, event_id })
-                    }
-                }
-            }
-            Admission::Command(mut admitted) => {
-                let org = admitted.org.clone();
-                if admitted.opens {
-                    self.orgs.insert(org.clone(), OrgState::new(org.clone(), Policy::default()));
-                }
-                let mut released = Vec::new();
-                let usages = std::mem::take(&mut admitted.released);
-                let mut rejection = admitted.rejection.clone();
-                if rejection.is_none() {
-                    rejection = self.with_org(&org, now, &mut postings, |state, postings| {
-                        let carried_out = state.carry_out(&admitted, now, postings)?;
-                        state.book_due(now, postings)?;
-                        for usage in usages {
-                            // What cannot be priced stays in the quarantine.
-                            let Admission::Usage(usage) = usage else { continue };
-                            released.push(usage.event.event_id);
-                            state.debit(*usage, now, postings)?;
-                        }
-                        Ok(carried_out.err())
-                    })?;
-                }
-                Outcome::Command {
-                    org,
-                    command_id: admitted.command.command_id,
-                    kind: admitted.command.body.kind(),
-                    payload_digest: admitted.payload_digest,
-                    rejection,
-                    opened: admitted.opens,
-                    released,
-                }
-            }
+            Admission::Usage(..) | Admission::Superseding(_) => self.use_up(past, admission, &mut book)?,
+            Admission::Command(admitted) => self.carry_out(past, *admitted, &mut book)?,
             Admission::Tick => {
-                let due: Vec<OrgId> = self.due_orgs(now).cloned().collect();
+                let due: Vec<OrgId> = self.due_orgs(book.now).cloned().collect();
                 for org in due {
-                    self.with_org(&org, now, &mut postings, |_, _| Ok(()))?;
+                    self.with_org(&org, &mut book, |_, _, _| Ok(()))?;
                 }
                 Outcome::Tick
             }
@@ -242,26 +227,136 @@ impl PartitionFold {
         Ok(Applied { outcome, postings })
     }
 
+    /// Debits usage, or books the difference that superseding usage makes.
+    fn use_up(
+        &mut self,
+        past: &mut Past,
+        admission: Admission,
+        book: &mut Book<'_>,
+    ) -> Result<Outcome, FoldError> {
+        let (org, event_id, billing_digest) = match &admission {
+            Admission::Usage(usage, _) => {
+                (usage.event.org_id.clone(), usage.event.event_id, usage.billing_digest)
+            }
+            Admission::Superseding(correction) => {
+                let digest = match &correction.by {
+                    CorrectedBy::Usage(_, digest) | CorrectedBy::Command(_, digest) => *digest,
+                };
+                (correction.org.clone(), correction.event_id, digest)
+            }
+            _ => return Ok(Outcome::Tick),
+        };
+        let superseding = matches!(admission, Admission::Superseding(_));
+        let before = match &admission {
+            Admission::Superseding(correction) => Some(correction.before.clone()),
+            _ => None,
+        };
+        let corrects = superseding || matches!(admission, Admission::Usage(_, Some(_)));
+        let used = self.with_org(&org, book, |state, splits, book| {
+            // A debit alone changes nothing if it does not fit.
+            let (state_before, count) = (corrects.then(|| state.clone()), book.postings.len());
+            match use_admitted(state, splits, admission, book) {
+                Err(BurnError::OutOfRange) => {
+                    if let Some(before) = state_before {
+                        *state = before;
+                        book.postings.truncate(count);
+                    }
+                    Ok(false)
+                }
+                other => other.map(|()| true),
+            }
+        })?;
+        if used {
+            return Ok(if superseding { Outcome::Superseded } else { Outcome::Debited });
+        }
+        match before {
+            Some(before) => past.add_charged(org.clone(), event_id, before),
+            None => past.remove_event(&org, event_id),
+        }
+        let detail = "with it the org's totals leave the range of amounts (10^16 credits)".to_owned();
+        let reason = QuarantineReason::AmountOutOfRange;
+        let (org, event) = (Some(org), Some((event_id, billing_digest)));
+        Ok(Outcome::Quarantined(Quarantined { reason, detail, org, event }))
+    }
+
+    fn carry_out(
+        &mut self,
+        past: &mut Past,
+        mut admitted: AdmittedCommand,
+        book: &mut Book<'_>,
+    ) -> Result<Outcome, FoldError> {
+        let org = admitted.org.clone();
+        if admitted.opens {
+            self.orgs.insert(org.clone(), OrgState::new(org.clone(), Policy::default()));
+        }
+        let mut released = Vec::new();
+        let admissions = std::mem::take(&mut admitted.released);
+        let mut rejection = admitted.rejection.clone();
+        if rejection.is_none() {
+            rejection = self.with_org(&org, book, |state, splits, book| {
+                let mut none = Vec::new();
+                let split = match &admitted.correction {
+                    Some(correction) => splits.entry((org.clone(), correction.event_id)).or_default(),
+                    None => &mut none,
+                };
+                let carried_out = state.carry_out(&admitted, split, book)?;
+                state.book_due(book)?;
+                for admission in admissions {
+                    let event = match &admission {
+                        Admission::Usage(usage, _) => (usage.event.event_id, usage.billing_digest),
+                        Admission::Superseding(correction) => match &correction.by {
+                            CorrectedBy::Usage(event, digest) => (event.event_id, *digest),
+                            CorrectedBy::Command(..) => continue,
+                        },
+                        // What cannot be priced stays in the quarantine.
+                        _ => continue,
+                    };
+                    use_admitted(state, splits, admission, book)?;
+                    released.push(event);
+                }
+                Ok(carried_out.err())
+            })?;
+        }
+        if let (Some(_), Some(correction)) = (&rejection, &admitted.correction) {
+            past.add_charged(org.clone(), correction.event_id, correction.before.clone());
+        }
+        let kind = admitted.command.body.kind();
+        let waits =
+            kind == CommandKind::Correct && rejection.is_none() && admitted.correction.is_none();
+        Ok(Outcome::Command {
+            org,
+            command_id: admitted.command.command_id,
+            kind,
+            payload_digest: admitted.payload_digest,
+            rejection,
+            opened: admitted.opens,
+            released,
+            waits,
+        })
+    }
+
     /// Books what is due for an org, then lets `act` work on its state.
     fn with_org<T>(
         &mut self,
         org: &OrgId,
-        now: Timestamp,
-        postings: &mut Vec<Posting>,
-        act: impl FnOnce(&mut OrgState, &mut Vec<Posting>) -> Result<T, AmountError>,
+        book: &mut Book<'_>,
+        act: impl FnOnce(&mut OrgState, &mut Splits, &mut Book<'_>) -> Result<T, BurnError>,
     ) -> Result<T, FoldError> {
         let state = self.orgs.get_mut(org).ok_or_else(|| FoldError::NotLoaded(org.clone()))?;
         let before = state.next_boundary();
-        let number = state.number;
-        let out_of_range = |_| Halt::OutOfRange { org: org.to_string() };
-        state.book_due(now, postings).map_err(out_of_range)?;
-        let result = act(state, postings).map_err(out_of_range)?;
+        let number = state.record.number;
+        let failed = |error| match error {
+            BurnError::OutOfRange => FoldError::Halt(Halt::OutOfRange { org: org.to_string() }),
+            BurnError::NotLoaded => FoldError::NotLoaded(org.clone()),
+        };
+        state.book_due(book).map_err(failed)?;
+        let result = act(state, &mut self.splits, book).map_err(failed)?;
         let after = state.next_boundary();
         if before != after {
             before.map(|at| self.schedule.remove(&(at, org.clone())));
             self.schedule.extend(after.map(|at| (at, org.clone())));
         }
-        if state.number != number {
+        if state.record.number != number && !self.touched.contains(org) {
             self.touched.insert(org.clone());
         }
         Ok(result)
@@ -287,6 +382,10 @@ impl PartitionFold {
                 counters.debited += 1;
                 "debited"
             }
+            Outcome::Superseded => {
+                counters.superseded += 1;
+                "superseded"
+            }
             Outcome::Command { rejection, released, .. } => {
                 counters.released += i64::try_from(released.len()).unwrap_or(i64::MAX);
                 counters.debited += i64::try_from(released.len()).unwrap_or(i64::MAX);
@@ -308,6 +407,39 @@ impl PartitionFold {
             }
         };
         self.outcomes = canonical.text(name).digest();
+    }
+}
+
+type Splits = HashMap<(OrgId, EventId), Vec<Entry>>;
+
+/// Books admitted usage in the state of its org, and notes what it took where that is watched.
+fn use_admitted(
+    state: &mut OrgState,
+    splits: &mut Splits,
+    admission: Admission,
+    book: &mut Book<'_>,
+) -> Result<(), BurnError> {
+    match admission {
+        Admission::Usage(usage, correction) => {
+            let event_id = usage.event.event_id;
+            state.debit(*usage, book)?;
+            if splits.is_empty() && correction.is_none() {
+                return Ok(());
+            }
+            let mut split = book.postings.last().map(|posting| posting.entries.clone()).unwrap_or_default();
+            if let Some(correction) = correction {
+                state.correct(&correction, &mut split, book)?;
+            }
+            if let Some(watched) = splits.get_mut(&(state.org().clone(), event_id)) {
+                *watched = split;
+            }
+            Ok(())
+        }
+        Admission::Superseding(correction) => {
+            let split = splits.entry((correction.org.clone(), correction.event_id)).or_default();
+            state.correct(&correction, split, book)
+        }
+        _ => Ok(()),
     }
 }
 

@@ -1,130 +1,22 @@
 //! Pure: the state of one org.
 
-use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::allocation::{Allocation, AllocationStatus};
 use crate::amount::{AmountError, Credits};
-use crate::command::{Account, AllocationKind, Grant, Policy, Scope};
+use crate::command::{Account, OverdraftPolicy, Plan, Policy};
 use crate::digest::Digest;
-use crate::id::{AllocationId, OrgId};
+use crate::id::{AllocationId, CommandId, ItemId, OrgId};
 use crate::time::Timestamp;
-
-/// Where an allocation is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum AllocationStatus {
-    /// Granted, not yet spendable.
-    Scheduled,
-    /// Spendable.
-    Open,
-    /// Ended.
-    Closed,
-}
-
-impl AllocationStatus {
-    /// The name in tables.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Scheduled => "scheduled",
-            Self::Open => "open",
-            Self::Closed => "closed",
-        }
-    }
-}
-
-/// Credits granted to an account.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Allocation {
-    /// Identity: that of the command that granted it.
-    pub id: AllocationId,
-    /// Who may spend it.
-    pub account: Account,
-    /// Which kind it is.
-    pub kind: AllocationKind,
-    /// Paid for, rather than free.
-    pub purchased: bool,
-    /// Lower burns first.
-    pub priority: i32,
-    /// What it may be spent on.
-    pub scope: Scope,
-    /// First instant at which it may be spent.
-    pub effective_at: Timestamp,
-    /// First instant at which it may no longer be spent.
-    pub expires_at: Option<Timestamp>,
-    /// Where it is in its life.
-    pub status: AllocationStatus,
-    /// Credits granted.
-    pub granted: Credits,
-    /// Credits added by hand, less those taken.
-    pub adjusted: Credits,
-    /// Credits spent on usage.
-    pub consumed: Credits,
-    /// Credits that paid off overdraft.
-    pub repaid: Credits,
-    /// Credits that expired.
-    pub expired: Credits,
-    /// Credits left. Always granted + adjusted = remaining + consumed + repaid + expired.
-    pub remaining: Credits,
-}
-
-impl Allocation {
-    /// Whether it could pay for usage at `occurred_at`, if its scope fits.
-    #[must_use]
-    pub fn is_active_at(&self, occurred_at: Timestamp) -> bool {
-        self.effective_at <= occurred_at && self.expires_at.is_none_or(|expires_at| occurred_at < expires_at)
-    }
-
-    /// Whether this grant made it, or one like it: with `at_any_time` only the length of its span counts, as when the
-    /// beginning was not asked for.
-    #[must_use]
-    pub fn is_of(&self, grant: &Grant, at_any_time: bool) -> bool {
-        let span =
-            |from: Timestamp, to: Option<Timestamp>| to.map(|to| to.micros().saturating_sub(from.micros()));
-        let same_length =
-            span(self.effective_at, self.expires_at) == span(grant.effective_at, grant.expires_at);
-        let same_time = (at_any_time || self.effective_at == grant.effective_at)
-            && (self.expires_at == grant.expires_at || (at_any_time && same_length));
-        same_time
-            && self.account == grant.account
-            && self.kind == grant.kind
-            && self.granted == grant.amount
-            && self.priority == grant.priority
-            && self.scope == grant.scope
-            && self.purchased == grant.purchased
-    }
-
-    /// When its next boundary is due: its opening, or its closing after the grace.
-    #[must_use]
-    pub fn due_at(&self, policy: &Policy) -> Option<Timestamp> {
-        match self.status {
-            AllocationStatus::Scheduled => Some(self.effective_at),
-            AllocationStatus::Open => self.expires_at.map(|expires_at| expires_at.after(policy.grace)),
-            AllocationStatus::Closed => None,
-        }
-    }
-
-    /// The place in the burn-down: the user's own first, then priority, expiry (none last), kind, free before
-    /// purchased, begin, id.
-    pub(super) fn burn_order(&self) -> impl Ord + '_ {
-        (
-            &self.account,
-            self.priority,
-            Reverse(self.expires_at.map(Reverse)),
-            self.kind,
-            self.purchased,
-            self.effective_at,
-            self.id,
-        )
-    }
-}
 
 /// What an org's postings add up to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct OrgTotals {
     /// Credits of all grants.
     pub granted: Credits,
-    /// Credits adjusted by hand.
+    /// Credits adjusted by hand or by a change of plan.
     pub adjusted: Credits,
-    /// Credits charged for usage. Always = consumed + overdraft incurred + absorbed.
+    /// Credits charged for usage, as corrected. Always = consumed + overdraft incurred + absorbed.
     pub charged: Credits,
     /// Part of the charges that allocations paid.
     pub consumed: Credits,
@@ -136,11 +28,24 @@ pub struct OrgTotals {
     pub repaid: Credits,
     /// Credits that expired unspent.
     pub expired: Credits,
+    /// Credits that credit limits lent until their end, and that are due.
+    pub due: Credits,
 }
 
-/// The state of one open org: everything that its next posting depends on.
+/// The plan of an org.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OrgState {
+pub struct PlanState {
+    /// The command that put it in force.
+    pub revision: CommandId,
+    /// The plan.
+    pub plan: Plan,
+    /// Where the last period ends that was granted, by item and account: the next one begins there.
+    pub granted_until: BTreeMap<(ItemId, Account), Timestamp>,
+}
+
+/// What is stored of an open org, its allocations apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrgRecord {
     /// Whose.
     pub org: OrgId,
     /// Number of the last posting.
@@ -151,137 +56,278 @@ pub struct OrgState {
     pub policy: Policy,
     /// What the postings add up to.
     pub totals: OrgTotals,
-    /// Scheduled and open allocations, in the order of burn-down.
-    allocations: Vec<Allocation>,
-    /// Allocations that changed since [`OrgState::take_changed`], in the order of their first change.
-    changed: Vec<AllocationId>,
-    /// Allocations that closed since then.
-    closed: Vec<Allocation>,
+    /// Accounts that are suspended.
+    pub suspended: BTreeSet<Account>,
+    /// The plan, if the org is on one.
+    pub plan: Option<PlanState>,
+}
+
+/// The state of one open org: everything that its next posting depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrgState {
+    /// All but the allocations.
+    pub record: OrgRecord,
+    /// Allocations that are not closed, by account, in the order of burn-down.
+    allocations: BTreeMap<Account, Vec<Allocation>>,
+    /// Openings and closings to come: openings first, then by id.
+    boundaries: BTreeMap<(Timestamp, bool, AllocationId), Account>,
+    /// How many allocations are not closed.
+    count: usize,
+    /// Allocations that changed since [`OrgState::take_changed`].
+    changed: BTreeMap<AllocationId, Account>,
+    /// Closed allocations that a correction may need, or that closed since then.
+    closed: BTreeMap<AllocationId, Allocation>,
 }
 
 impl OrgState {
     /// An org that has just been opened.
     #[must_use]
     pub fn new(org: OrgId, policy: Policy) -> Self {
-        Self::restore(org, 0, Digest::default(), policy, OrgTotals::default(), Vec::new())
+        let record = OrgRecord {
+            org,
+            number: 0,
+            head: Digest::default(),
+            policy,
+            totals: OrgTotals::default(),
+            suspended: BTreeSet::new(),
+            plan: None,
+        };
+        Self::restore(record, Vec::new())
     }
 
-    /// An org as stored: its totals, head and live allocations.
+    /// An org as stored: its record and its allocations that are not closed.
     #[must_use]
-    pub fn restore(
-        org: OrgId,
-        number: i64,
-        head: Digest,
-        policy: Policy,
-        totals: OrgTotals,
-        mut allocations: Vec<Allocation>,
-    ) -> Self {
-        allocations.retain(|allocation| allocation.status != AllocationStatus::Closed);
-        allocations.sort_by(|a, b| a.burn_order().cmp(&b.burn_order()));
-        Self { org, number, head, policy, totals, allocations, changed: Vec::new(), closed: Vec::new() }
+    pub fn restore(record: OrgRecord, allocations: Vec<Allocation>) -> Self {
+        let mut state = Self {
+            record,
+            allocations: BTreeMap::new(),
+            boundaries: BTreeMap::new(),
+            count: 0,
+            changed: BTreeMap::new(),
+            closed: BTreeMap::new(),
+        };
+        for allocation in allocations {
+            state.put(allocation);
+        }
+        state
     }
 
-    /// Scheduled and open allocations, in the order of burn-down.
+    /// Takes in closed allocations, as stored, which a correction may give credits back to.
+    pub fn remember_closed(&mut self, allocations: impl IntoIterator<Item = Allocation>) {
+        for allocation in allocations {
+            self.closed.entry(allocation.id).or_insert(allocation);
+        }
+    }
+
+    /// Forgets the closed allocations whose changes were taken.
+    pub fn forget_closed(&mut self) {
+        let changed = &self.changed;
+        self.closed.retain(|id, _| changed.contains_key(id));
+    }
+
+    /// Whose.
     #[must_use]
-    pub fn allocations(&self) -> &[Allocation] {
-        &self.allocations
+    pub const fn org(&self) -> &OrgId {
+        &self.record.org
+    }
+
+    /// Allocations that are not closed: by account, in the order of burn-down.
+    pub fn allocations(&self) -> impl Iterator<Item = &Allocation> {
+        self.allocations.values().flatten()
+    }
+
+    /// How many allocations are not closed.
+    #[must_use]
+    pub const fn allocation_count(&self) -> usize {
+        self.count
+    }
+
+    /// What happens to usage that no allocation covers.
+    #[must_use]
+    pub fn overdraft_policy(&self) -> OverdraftPolicy {
+        let trial = self.record.plan.as_ref().is_some_and(|plan| plan.plan.trial);
+        let default = if trial { OverdraftPolicy::Absorb } else { OverdraftPolicy::Carry };
+        self.record.policy.overdraft.unwrap_or(default)
     }
 
     /// What is owed.
+    ///
+    /// # Errors
+    /// Out of range.
     pub fn overdraft(&self) -> Result<Credits, AmountError> {
-        self.totals.overdraft_incurred.minus(self.totals.repaid)
+        self.record.totals.overdraft_incurred.minus(self.record.totals.repaid)
     }
 
-    /// What is left in open allocations less what is owed: the sum of all entries.
+    /// What is left in open allocations and waits to roll over, less what is owed: the sum of all entries over
+    /// allocations and overdraft.
+    ///
+    /// # Errors
+    /// Out of range.
     pub fn balance(&self) -> Result<Credits, AmountError> {
-        let mut open =
-            self.allocations.iter().filter(|allocation| allocation.status == AllocationStatus::Open);
-        let left = open.try_fold(Credits::ZERO, |sum, allocation| sum.plus(allocation.remaining))?;
+        let opened = self.allocations().filter(|allocation| allocation.status != AllocationStatus::Scheduled);
+        let left = sum(opened.map(|allocation| allocation.remaining))?;
         left.minus(self.overdraft()?)
     }
 
     /// When the next opening or closing is due.
     #[must_use]
     pub fn next_boundary(&self) -> Option<Timestamp> {
-        self.allocations.iter().filter_map(|allocation| allocation.due_at(&self.policy)).min()
+        self.boundaries.keys().next().map(|(at, ..)| *at)
     }
 
     /// The allocations that changed since the last call, closed ones included, each once.
     pub fn take_changed(&mut self) -> Vec<Allocation> {
-        let mut changed = std::mem::take(&mut self.closed);
-        for id in std::mem::take(&mut self.changed) {
-            changed.extend(self.allocations.iter().find(|allocation| allocation.id == id).cloned());
-        }
-        changed
+        let changed = std::mem::take(&mut self.changed);
+        changed.iter().filter_map(|(id, account)| self.find(account, *id).cloned()).collect()
     }
 
-    pub(super) fn touch(&mut self, id: AllocationId) {
-        if !self.changed.contains(&id) {
-            self.changed.push(id);
-        }
+    /// The first boundary that is due at `now`: its instant, whether it is a closing, and of which allocation.
+    pub(super) fn first_due(&self, now: Timestamp) -> Option<(Timestamp, bool, AllocationId, Account)> {
+        let ((at, closing, id), account) = self.boundaries.first_key_value()?;
+        (*at <= now).then(|| (*at, *closing, *id, account.clone()))
     }
 
+    /// An allocation, live or remembered.
+    pub(super) fn find(&self, account: &Account, id: AllocationId) -> Option<&Allocation> {
+        let live = self.allocations.get(account).and_then(|own| own.iter().find(|a| a.id == id));
+        live.or_else(|| self.closed.get(&id))
+    }
+
+    /// An allocation that is not closed, by its id alone.
+    #[must_use]
+    pub fn by_id(&self, id: AllocationId) -> Option<&Allocation> {
+        self.allocations().find(|allocation| allocation.id == id)
+    }
+
+    /// The allocations of an account that are not closed, in the order of burn-down.
+    pub(super) fn own(&self, account: &Account) -> &[Allocation] {
+        self.allocations.get(account).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether any user has allocations of their own.
+    pub(super) fn has_users(&self) -> bool {
+        self.allocations.keys().next().is_some_and(|account| *account != Account::Organization)
+    }
+
+    /// The allocations of an account, to burn from, in order.
+    pub(super) fn own_mut(&mut self, account: &Account) -> &mut [Allocation] {
+        self.allocations.get_mut(account).map_or(&mut [], Vec::as_mut_slice)
+    }
+
+    /// Changes an allocation, live or remembered, in what has no bearing on its place, status or boundaries.
+    pub(super) fn change<T>(
+        &mut self,
+        account: &Account,
+        id: AllocationId,
+        change: impl FnOnce(&mut Allocation) -> Result<T, AmountError>,
+    ) -> Result<Option<T>, AmountError> {
+        let live = self.allocations.get_mut(account).and_then(|own| own.iter_mut().find(|a| a.id == id));
+        let Some(allocation) = live.or_else(|| self.closed.get_mut(&id)) else { return Ok(None) };
+        let result = change(allocation)?;
+        self.touch(id, account);
+        Ok(Some(result))
+    }
+
+    pub(super) fn touch(&mut self, id: AllocationId, account: &Account) {
+        self.changed.entry(id).or_insert_with(|| account.clone());
+    }
+
+    /// Puts a new or changed allocation in its place.
     pub(super) fn insert(&mut self, allocation: Allocation) {
-        self.touch(allocation.id);
-        let index = self.allocations.partition_point(|other| other.burn_order().lt(&allocation.burn_order()));
-        self.allocations.insert(index, allocation);
+        self.touch(allocation.id, &allocation.account);
+        self.put(allocation);
     }
 
-    pub(super) fn allocation_mut(&mut self, id: AllocationId) -> Option<&mut Allocation> {
-        self.allocations.iter_mut().find(|allocation| allocation.id == id)
-    }
-
-    pub(super) fn allocations_mut(&mut self) -> &mut [Allocation] {
-        &mut self.allocations
-    }
-
-    pub(super) fn remove(&mut self, id: AllocationId) {
-        self.changed.retain(|changed| *changed != id);
-        if let Some(index) = self.allocations.iter().position(|allocation| allocation.id == id) {
-            let mut allocation = self.allocations.remove(index);
-            allocation.status = AllocationStatus::Closed;
-            self.closed.push(allocation);
+    fn put(&mut self, allocation: Allocation) {
+        if allocation.status == AllocationStatus::Closed {
+            self.closed.insert(allocation.id, allocation);
+            return;
         }
+        if let Some(at) = allocation.due_at(&self.record.policy) {
+            let closing = allocation.status != AllocationStatus::Scheduled;
+            self.boundaries.insert((at, closing, allocation.id), allocation.account.clone());
+        }
+        self.count += 1;
+        let own = self.allocations.entry(allocation.account.clone()).or_default();
+        let index = own.partition_point(|other| other.burn_order() < allocation.burn_order());
+        own.insert(index, allocation);
+    }
+
+    /// Takes an allocation out, to change it and insert it again.
+    pub(super) fn remove(&mut self, account: &Account, id: AllocationId) -> Option<Allocation> {
+        let own = self.allocations.get_mut(account)?;
+        let index = own.iter().position(|allocation| allocation.id == id)?;
+        let allocation = own.remove(index);
+        if own.is_empty() {
+            self.allocations.remove(account);
+        }
+        if let Some(at) = allocation.due_at(&self.record.policy) {
+            let closing = allocation.status != AllocationStatus::Scheduled;
+            self.boundaries.remove(&(at, closing, id));
+        }
+        self.count -= 1;
+        Some(allocation)
+    }
+
+    /// Replaces the policy; the grace moves closings to come.
+    pub(super) fn set_policy(&mut self, policy: Policy) {
+        self.record.policy = policy;
+        let allocations = std::mem::take(&mut self.allocations);
+        self.boundaries.clear();
+        self.count = 0;
+        for allocation in allocations.into_values().flatten() {
+            self.put(allocation);
+        }
+    }
+
+    /// The allocations that paid off overdraft and could take it back: the last to pay first. Closed ones must be
+    /// remembered.
+    pub(super) fn repaying(&self) -> Vec<(Account, AllocationId)> {
+        let all = self.allocations().chain(self.closed.values());
+        let mut repaying: Vec<_> = all.filter(|a| a.repaid.is_positive()).collect();
+        repaying.sort_by_key(|allocation| std::cmp::Reverse(allocation.repaid_in));
+        repaying.into_iter().map(|a| (a.account.clone(), a.id)).collect()
     }
 
     /// What must always hold; the first thing that does not, in words. Used by tests and `ledger verify`.
+    ///
+    /// # Errors
+    /// What does not hold.
     pub fn check_invariants(&self) -> Result<(), String> {
-        let fail = |what: &str| Err(format!("org {}: {what}", self.org));
-        let sum = |parts: &[Credits]| {
-            parts
-                .iter()
-                .try_fold(Credits::ZERO, |sum, part| sum.plus(*part))
-                .map_err(|error| error.to_string())
-        };
-        for allocation in self.allocations.iter().chain(&self.closed) {
-            let brought = sum(&[allocation.granted, allocation.adjusted])?;
-            let went =
-                sum(&[allocation.remaining, allocation.consumed, allocation.repaid, allocation.expired])?;
-            if brought != went {
-                return fail(&format!(
-                    "allocation {} brought {brought} but {went} is accounted for",
-                    allocation.id
-                ));
-            }
-            if allocation.remaining.is_negative() {
-                return fail(&format!("allocation {} is below zero", allocation.id));
-            }
-        }
-        let totals = &self.totals;
-        if totals.charged != sum(&[totals.consumed, totals.overdraft_incurred, totals.absorbed])? {
-            return fail("charges are not consumed + overdraft + absorbed");
-        }
-        let scheduled = self.allocations.iter().filter(|a| a.status == AllocationStatus::Scheduled);
-        let waiting = sum(&scheduled.map(|a| a.remaining).collect::<Vec<_>>())?;
-        let brought = sum(&[totals.granted, totals.adjusted])?;
-        let went = sum(&[
-            self.balance().map_err(|error| error.to_string())?,
-            self.overdraft().map_err(|error| error.to_string())?,
-            waiting,
-            totals.consumed,
-            totals.repaid,
-            totals.expired,
-        ])?;
-        if brought != went { fail(&format!("{brought} came in but {went} is accounted for")) } else { Ok(()) }
+        self.check_sums().map_err(|error| error.to_string())?
     }
+
+    fn check_sums(&self) -> Result<Result<(), String>, AmountError> {
+        let fail = |what: String| Ok(Err(format!("org {}: {what}", self.record.org)));
+        for a in self.allocations().chain(self.closed.values()) {
+            let brought = sum([a.granted, a.adjusted, a.moved])?;
+            let went = sum([a.remaining, a.consumed, a.repaid, a.expired])?;
+            if brought != went {
+                return fail(format!("allocation {} brought {brought} but {went} is accounted for", a.id));
+            }
+            if [a.remaining, a.consumed, a.repaid, a.expired].iter().any(|part| part.is_negative()) {
+                return fail(format!("allocation {} is below zero", a.id));
+            }
+        }
+        let totals = &self.record.totals;
+        if totals.charged != sum([totals.consumed, totals.overdraft_incurred, totals.absorbed])? {
+            return fail("charges are not consumed + overdraft + absorbed".to_owned());
+        }
+        let scheduled = self.allocations().filter(|a| a.status == AllocationStatus::Scheduled);
+        let waiting = sum(scheduled.map(|allocation| allocation.remaining))?;
+        let brought = sum([totals.granted, totals.adjusted])?;
+        let (balance, overdraft) = (self.balance()?, self.overdraft()?);
+        let went = sum([balance, overdraft, waiting, totals.consumed, totals.repaid, totals.expired])?;
+        if overdraft.is_negative() {
+            return fail(format!("the overdraft is {overdraft}, below zero"));
+        }
+        if brought != went {
+            return fail(format!("{brought} came in but {went} is accounted for"));
+        }
+        Ok(Ok(()))
+    }
+}
+
+fn sum(amounts: impl IntoIterator<Item = Credits>) -> Result<Credits, AmountError> {
+    amounts.into_iter().try_fold(Credits::ZERO, Credits::plus)
 }

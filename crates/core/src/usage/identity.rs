@@ -10,26 +10,7 @@ impl UsageEvent {
     /// is retried by clients that stamp each attempt anew.
     #[must_use]
     pub fn billing_digest(&self) -> Digest {
-        let mut canonical = Canonical::new("fluxori.billing.v1");
-        canonical
-            .text(self.org_id.as_str())
-            .optional_text(self.user_id.as_ref().map(|id| id.as_str()))
-            .optional_text(self.team_id.as_ref().map(|id| id.as_str()))
-            .text(self.module.as_str())
-            .optional_text(self.feature.as_ref().map(|id| id.as_str()))
-            .optional_text(self.run_id.as_ref().map(|id| id.as_str()))
-            .count(self.tags.len());
-        for (name, value) in &self.tags {
-            canonical.text(name).text(value);
-        }
-        canonical
-            .text(self.provider.as_str())
-            .optional_text(self.provider_account.as_ref().map(|id| id.as_str()))
-            .text(self.request_model.as_str())
-            .optional_text(self.response_model.as_ref().map(|id| id.as_str()))
-            .optional_text(self.service_tier.as_ref().map(|id| id.as_str()))
-            .optional_text(self.region.as_ref().map(|id| id.as_str()))
-            .flag(self.batch);
+        let mut canonical = self.subject("fluxori.billing.v1");
         for count in [
             self.input_tokens,
             self.cache_read_input_tokens,
@@ -48,9 +29,42 @@ impl UsageEvent {
         for (name, quantity) in &self.units {
             canonical.text(name).amount(quantity.scaled());
         }
-        canonical.flag(self.own_key).flag(self.served_from_cache).number(i64::from(self.revision));
-        canonical.optional_number(self.event_id.is_native().then(|| self.occurred_at.micros()));
+        canonical.number(i64::from(self.revision));
         canonical.digest()
+    }
+
+    /// The digest over what an event that supersedes an uncertain one must have in common with it: everything that the
+    /// billing digest covers but the quantities and the revision.
+    #[must_use]
+    pub fn subject_digest(&self) -> Digest {
+        self.subject("fluxori.subject.v1").digest()
+    }
+
+    fn subject(&self, domain: &str) -> Canonical {
+        let mut canonical = Canonical::new(domain);
+        canonical
+            .text(self.org_id.as_str())
+            .optional_text(self.user_id.as_ref().map(|id| id.as_str()))
+            .optional_text(self.team_id.as_ref().map(|id| id.as_str()))
+            .text(self.module.as_str())
+            .optional_text(self.feature.as_ref().map(|id| id.as_str()))
+            .optional_text(self.run_id.as_ref().map(|id| id.as_str()))
+            .count(self.tags.len());
+        for (name, value) in &self.tags {
+            canonical.text(name).text(value);
+        }
+        canonical
+            .text(self.provider.as_str())
+            .optional_text(self.provider_account.as_ref().map(|id| id.as_str()))
+            .text(self.request_model.as_str())
+            .optional_text(self.response_model.as_ref().map(|id| id.as_str()))
+            .optional_text(self.service_tier.as_ref().map(|id| id.as_str()))
+            .optional_text(self.region.as_ref().map(|id| id.as_str()))
+            .flag(self.batch)
+            .flag(self.own_key)
+            .flag(self.served_from_cache)
+            .optional_number(self.event_id.is_native().then(|| self.occurred_at.micros()));
+        canonical
     }
 }
 

@@ -70,7 +70,7 @@ fn history(steps: &[Step]) -> Log {
             }
             Step::Policy { org: index, absorb, grace } => {
                 let overdraft = if absorb { OverdraftPolicy::Absorb } else { OverdraftPolicy::Carry };
-                let policy = Policy { overdraft, grace: minutes(u64::from(grace)) };
+                let policy = Policy { overdraft: Some(overdraft), grace: minutes(u64::from(grace)) };
                 let name = format!("org-{index}");
                 log.command(&name, CommandBody::SetPolicy(org(&name), policy));
             }
@@ -111,9 +111,9 @@ proptest! {
         again.replay_prefix(share);
         let (once, twice) = (Folded::of(&log), Folded::of(&again));
         for state in once.fold.orgs() {
-            let other = twice.org(state.org.as_str());
-            prop_assert_eq!(state.head, other.head);
-            prop_assert_eq!(&state.totals, &other.totals);
+            let other = twice.org(state.org().as_str());
+            prop_assert_eq!(state.record.head, other.record.head);
+            prop_assert_eq!(&state.record.totals, &other.record.totals);
         }
     }
 }

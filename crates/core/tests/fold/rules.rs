@@ -30,7 +30,7 @@ fn a_grant_opens_its_org_and_pays_for_usage() {
     assert_eq!(state.balance().unwrap(), credits("96.75"));
     let kinds: Vec<_> = folded.postings.iter().map(|posting| posting.kind).collect();
     assert_eq!(kinds, [PostingKind::Grant, PostingKind::Open, PostingKind::Debit]);
-    assert_eq!(state.number, 3);
+    assert_eq!(state.record.number, 3);
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn the_same_command_twice_is_one_command() {
     let other = log.signed(CommandBody::Grant(org("acme"), grant("200")), 60);
     log.push(RecordKey::Org(org("acme")), Body::Command(Box::new(other)));
     let folded = Folded::of(&log);
-    assert_eq!(folded.org("acme").totals.granted, credits("100"));
+    assert_eq!(folded.org("acme").record.totals.granted, credits("100"));
     assert_eq!(reason(folded.last()), Some(QuarantineReason::Conflict));
 }
 
@@ -118,19 +118,23 @@ fn credits_burn_in_the_order_of_the_design() {
         change(&mut one);
         expected.push(log.grant("acme", one));
     };
+    let until = move |kind, expires_at| {
+        move |g: &mut fluxori_core::command::Grant| (g.kind, g.expires_at) = (kind, expires_at)
+    };
     add(&mut log, &|g| g.purchased = true);
     add(&mut log, &|_| ());
-    add(&mut log, &|g| g.kind = AllocationKind::Subscription);
-    add(&mut log, &|g| g.kind = AllocationKind::Quota);
-    add(&mut log, &move |g| g.expires_at = late);
-    add(&mut log, &move |g| g.expires_at = soon);
+    add(&mut log, &until(AllocationKind::Payg, late));
+    add(&mut log, &until(AllocationKind::Prepaid, late));
+    add(&mut log, &until(AllocationKind::Subscription, late));
+    add(&mut log, &until(AllocationKind::Quota, late));
+    add(&mut log, &until(AllocationKind::Payg, soon));
     add(&mut log, &|g| g.priority = -1);
     add(&mut log, &|g| {
         g.priority = 9;
         g.account = fluxori_core::command::Account::User("ann".parse().unwrap());
     });
     expected.reverse();
-    log.usage_with("acme", 1, 5600, 100, |event| event.user_id = Some("ann".parse().unwrap()));
+    log.usage_with("acme", 1, 6400, 100, |event| event.user_id = Some("ann".parse().unwrap()));
     let folded = Folded::of(&log);
     let debit = folded.debits().next().unwrap();
     let burnt: Vec<_> = debit
@@ -138,10 +142,10 @@ fn credits_burn_in_the_order_of_the_design() {
         .iter()
         .filter_map(|entry| match entry.target {
             Target::Allocation(id) => Some(id),
-            Target::Overdraft | Target::Absorbed => None,
+            Target::Overdraft | Target::Absorbed | Target::Due => None,
         })
         .collect();
-    assert_eq!(debit.amount, credits("8"));
+    assert_eq!(debit.amount, credits("9"));
     assert_eq!(burnt, expected);
 }
 
@@ -157,7 +161,7 @@ fn another_users_and_another_scopes_credits_are_left_alone() {
     log.usage_with("acme", 1, 1000, 0, |event| event.user_id = Some("bob".parse().unwrap()));
     let folded = Folded::of(&log);
     assert_eq!(folded.org("acme").overdraft().unwrap(), credits("1.25"));
-    assert!(folded.org("acme").allocations().iter().all(|allocation| allocation.consumed.is_zero()));
+    assert!(folded.org("acme").allocations().all(|allocation| allocation.consumed.is_zero()));
 }
 
 #[test]
@@ -184,11 +188,11 @@ fn a_policy_can_absorb_what_nothing_covers() {
     let mut log = Log::new();
     log.command(
         "acme",
-        CommandBody::OpenOrg(org("acme"), Policy { overdraft: OverdraftPolicy::Absorb, ..Policy::default() }),
+        CommandBody::OpenOrg(org("acme"), Policy { overdraft: Some(OverdraftPolicy::Absorb), ..Policy::default() }),
     );
     log.usage("acme", 1, 1000, 0);
     let state = Folded::of(&log).org("acme").clone();
-    assert_eq!((state.overdraft().unwrap(), state.totals.absorbed), (credits("0"), credits("1.25")));
+    assert_eq!((state.overdraft().unwrap(), state.record.totals.absorbed), (credits("0"), credits("1.25")));
 }
 
 #[test]
@@ -199,7 +203,7 @@ fn an_idle_orgs_allocation_closes_with_a_tick_and_not_before_its_grace_is_over()
     log.grant("acme", short);
     log.now = T0.after(minutes(14));
     log.tick();
-    assert_eq!(Folded::of(&log).org("acme").allocations().len(), 1);
+    assert_eq!(Folded::of(&log).org("acme").allocation_count(), 1);
     log.now = T0.after(minutes(15));
     log.tick();
     log.tick();
@@ -207,7 +211,7 @@ fn an_idle_orgs_allocation_closes_with_a_tick_and_not_before_its_grace_is_over()
     let closes: Vec<_> = folded.postings.iter().filter(|p| p.kind == PostingKind::Close).collect();
     assert_eq!(closes.len(), 1);
     assert_eq!((closes[0].amount, closes[0].effective_at), (credits("10"), T0.after(minutes(15))));
-    assert_eq!(folded.org("acme").totals.expired, credits("10"));
+    assert_eq!(folded.org("acme").record.totals.expired, credits("10"));
     assert_eq!(folded.org("acme").balance().unwrap(), credits("0"));
 }
 
@@ -226,7 +230,7 @@ fn during_the_grace_usage_burns_what_was_valid_when_it_occurred() {
     log.usage_with("acme", 2, 1600, 0, |event| event.occurred_at = boundary);
     let folded = Folded::of(&log);
     let consumed = |id: AllocationId| {
-        folded.org("acme").allocations().iter().find(|a| a.id == id).map(|a| a.consumed).unwrap()
+        folded.org("acme").allocations().find(|a| a.id == id).map(|a| a.consumed).unwrap()
     };
     assert_eq!((consumed(first), consumed(second)), (credits("1"), credits("2")));
 }
@@ -306,7 +310,7 @@ fn a_scheduled_allocation_counts_only_once_it_opens() {
     log.grant("acme", later);
     let state = Folded::of(&log).org("acme").clone();
     assert_eq!(state.balance().unwrap(), credits("0"));
-    assert_eq!(state.allocations()[0].status, AllocationStatus::Scheduled);
+    assert_eq!(state.allocations().next().unwrap().status, AllocationStatus::Scheduled);
     assert_eq!(state.next_boundary(), Some(T0.after(minutes(30))));
     log.now = T0.after(minutes(30));
     log.tick();
@@ -368,7 +372,7 @@ fn what_would_leave_the_range_of_amounts_is_refused_and_stops_nothing() {
     log.usage("acme", 1, 1_000_000_000, 1_000_000_000);
     log.usage("acme", 2, 1000, 0);
     let folded = Folded::of(&log);
-    assert_eq!(folded.org("acme").totals.charged, credits("11250001.25"));
+    assert_eq!(folded.org("acme").record.totals.charged, credits("11250001.25"));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use fluxori_core::command::{
 use fluxori_core::digest::Digest;
 use fluxori_core::fold::{Context, Counters, FoldError, OrgState, Outcome, PartitionFold, Past};
 use fluxori_core::id::{AllocationId, CommandId, EventId, LogId, OrgId, RevisionId};
-use fluxori_core::posting::{Posting, PostingKind};
+use fluxori_core::posting::{Posting, PostingKind, Target};
 use fluxori_core::rates::{Price, TokenPrices, part_digest, revision_digest};
 use fluxori_core::record::{Body, Record, RecordKey};
 use fluxori_core::time::Timestamp;
@@ -46,6 +46,7 @@ pub(crate) fn grant(amount: &str) -> Grant {
         priority: 0,
         scope: Scope::default(),
         purchased: false,
+        period: None,
     }
 }
 
@@ -247,6 +248,13 @@ impl Log {
     }
 }
 
+/// Keeps in mind what later records correct, supersede or release.
+fn watch(fold: &mut PartitionFold, past: &mut Past, records: &[Record]) {
+    for (org, event) in records.iter().filter_map(Past::to_watch) {
+        fold.watch(past, org, event);
+    }
+}
+
 /// A log folded, with all that came of it.
 pub(crate) struct Folded {
     pub(crate) fold: PartitionFold,
@@ -268,6 +276,7 @@ impl Folded {
             PartitionFold::new(Context::new(partition, pinned), Counters::default(), Digest::default());
         let mut folded = Self { fold, postings: Vec::new(), outcomes: Vec::new() };
         let mut past = Past::default();
+        watch(&mut folded.fold, &mut past, &log.records);
         for record in &log.records {
             let applied = folded.fold.apply(&mut past, record)?;
             folded.postings.extend(applied.postings);
@@ -285,6 +294,7 @@ impl Folded {
             outcomes: Vec::new(),
         };
         let mut past = Past::default();
+        watch(&mut folded.fold, &mut past, &log.records);
         let mut rest = log.records.as_slice();
         let mut sizes = sizes.iter().cycle();
         while !rest.is_empty() {
@@ -302,10 +312,8 @@ impl Folded {
                 folded.fold.outcomes(),
             );
             for state in stored {
-                let live = state.allocations().to_vec();
-                let restored =
-                    OrgState::restore(state.org, state.number, state.head, state.policy, state.totals, live);
-                next.load(restored);
+                let live = state.allocations().cloned().collect();
+                next.load(OrgState::restore(state.record, live));
             }
             folded.fold = next;
         }
@@ -313,7 +321,7 @@ impl Folded {
     }
 
     pub(crate) fn org(&self, name: &str) -> &OrgState {
-        self.fold.orgs().find(|state| state.org.as_str() == name).unwrap()
+        self.fold.orgs().find(|state| state.org().as_str() == name).unwrap()
     }
 
     pub(crate) fn last(&self) -> &Outcome {
@@ -338,7 +346,7 @@ impl Folded {
             (*number, *head) = (posting.number, posting.digest);
             let sum = sums.entry(&posting.org).or_default();
             for entry in &posting.entries {
-                if entry.target != fluxori_core::posting::Target::Absorbed {
+                if !matches!(entry.target, Target::Absorbed | Target::Due) {
                     *sum = sum.plus(entry.amount).unwrap();
                 }
             }

@@ -1,0 +1,272 @@
+//! Pure: what admission needs to know of the past.
+
+use std::collections::HashMap;
+
+use crate::command::{Command, CommandBody};
+use crate::digest::Digest;
+use crate::id::{CommandId, EventId, Feature, Model, Module, OrgId, Provider, UserId};
+use crate::pricing::Charge;
+use crate::record::{Body, Record};
+use crate::time::Timestamp;
+use crate::usage::{Certainty, UsageEvent};
+
+/// Usage that came before its org was opened, in the order in which it came.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WaitingUsage {
+    /// The event.
+    pub event: UsageEvent,
+    /// Its billing digest.
+    pub billing_digest: Digest,
+}
+
+/// An event that was charged, under the latest revision that came as usage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownEvent {
+    /// What makes it the same event when it comes again.
+    pub billing_digest: Digest,
+    /// The event's revision, 1 or 2.
+    pub revision: i32,
+}
+
+/// What a correction needs to know of the charge that it corrects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChargedUsage {
+    /// The charge's revision: that of the event at first, one more after each correction.
+    pub revision: i32,
+    /// When the usage occurred.
+    pub occurred_at: Timestamp,
+    /// Who used it.
+    pub user_id: Option<UserId>,
+    /// By which module.
+    pub module: Module,
+    /// For which feature.
+    pub feature: Option<Feature>,
+    /// Who served it.
+    pub provider: Provider,
+    /// The model that was asked for.
+    pub request_model: Model,
+    /// The model that answered, where it is known; else the one that was asked for.
+    pub model: Model,
+    /// Digest over all but quantities and revision; only where the event was not exact, and so may be superseded.
+    pub subject_digest: Option<Digest>,
+    /// The charge as it is now.
+    pub charge: Charge,
+}
+
+impl ChargedUsage {
+    /// Of an event that has just been priced.
+    #[must_use]
+    pub fn of(event: &UsageEvent, charge: &Charge) -> Self {
+        Self {
+            revision: event.revision,
+            occurred_at: event.occurred_at,
+            user_id: event.user_id.clone(),
+            module: event.module.clone(),
+            feature: event.feature.clone(),
+            provider: event.provider.clone(),
+            request_model: event.request_model.clone(),
+            model: event.model().clone(),
+            subject_digest: (event.certainty != Certainty::Exact).then(|| event.subject_digest()),
+            charge: charge.clone(),
+        }
+    }
+
+    /// All names that the model goes by.
+    pub fn models(&self) -> impl Iterator<Item = &Model> {
+        let tier = self.charge.tier.as_ref().map(|tier| &tier.price.model);
+        [&self.request_model, &self.model].into_iter().chain(tier)
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct OrgPast {
+    pub(super) open: bool,
+    pub(super) waiting: Vec<WaitingUsage>,
+    waiting_ids: HashMap<EventId, KnownEvent>,
+    /// Corrections that wait for their event.
+    pub(super) corrections: HashMap<EventId, (Box<Command>, Digest)>,
+}
+
+impl OrgPast {
+    pub(super) fn wait(&mut self, event: UsageEvent, billing_digest: Digest) {
+        let known = KnownEvent { billing_digest, revision: event.revision };
+        self.waiting_ids.insert(event.event_id, known);
+        self.waiting.push(WaitingUsage { event, billing_digest });
+    }
+
+    /// Opens the org and takes what waited for that.
+    pub(super) fn open(&mut self) -> Vec<WaitingUsage> {
+        self.open = true;
+        self.waiting_ids = HashMap::new();
+        std::mem::take(&mut self.waiting)
+    }
+}
+
+/// What admission needs to know of the past: loaded before a batch, kept up by [`super::Context::admit`] within it.
+///
+/// Of most events the id and digest will do. What a batch's corrections, superseding events and releases name is
+/// *watched* ([`Past::watch`]): of it all that they need is loaded first, and noted when it comes within the batch.
+#[derive(Debug, Clone, Default)]
+pub struct Past {
+    orgs: HashMap<OrgId, OrgPast>,
+    events: HashMap<(OrgId, EventId), KnownEvent>,
+    commands: HashMap<(OrgId, CommandId), Digest>,
+    charged: HashMap<(OrgId, EventId), Option<Box<ChargedUsage>>>,
+    quarantined: HashMap<(OrgId, EventId), Vec<UsageEvent>>,
+}
+
+impl Past {
+    /// An org that is open.
+    pub fn add_open_org(&mut self, org: OrgId) {
+        self.orgs.entry(org).or_default().open = true;
+    }
+
+    /// Usage of an org that is not open, in the order of the log.
+    pub fn add_waiting(&mut self, event: UsageEvent) {
+        let billing_digest = event.billing_digest();
+        self.orgs.entry(event.org_id.clone()).or_default().wait(event, billing_digest);
+    }
+
+    /// A correction that waits for its event.
+    pub fn add_waiting_correction(&mut self, command: Command, payload_digest: Digest) {
+        if let CommandBody::Correct(org, correct) = &command.body {
+            let past = self.orgs.entry(org.clone()).or_default();
+            past.corrections.insert(correct.event_id, (Box::new(command), payload_digest));
+        }
+    }
+
+    /// An event that was charged; of several revisions the latest counts.
+    pub fn add_event(&mut self, org: OrgId, event: EventId, known: KnownEvent) {
+        let latest = self.events.entry((org, event)).or_insert(known);
+        if known.revision >= latest.revision {
+            *latest = known;
+        }
+    }
+
+    /// A command that was carried out or rejected.
+    pub fn add_command(&mut self, org: OrgId, command: CommandId, payload_digest: Digest) {
+        self.commands.insert((org, command), payload_digest);
+    }
+
+    /// The charge of a watched event.
+    pub fn add_charged(&mut self, org: OrgId, event: EventId, usage: ChargedUsage) {
+        self.charged.insert((org, event), Some(Box::new(usage)));
+    }
+
+    /// Usage in the quarantine under a watched id.
+    pub fn add_quarantined(&mut self, event: UsageEvent) {
+        self.quarantined.entry((event.org_id.clone(), event.event_id)).or_default().push(event);
+    }
+
+    /// Keeps what is to come of an event that a later record of the batch corrects, supersedes or releases.
+    pub fn watch(&mut self, org: &OrgId, event: EventId) {
+        self.charged.entry((org.clone(), event)).or_default();
+        self.quarantined.entry((org.clone(), event)).or_default();
+    }
+
+    /// The event that a record corrects, supersedes or releases, if it does: it must be watched and loaded first.
+    #[must_use]
+    pub fn to_watch(record: &Record) -> Option<(&OrgId, EventId)> {
+        match &record.body {
+            Body::Usage(event) if event.revision > 1 => Some((&event.org_id, event.event_id)),
+            Body::Command(signed) => match &signed.command.body {
+                CommandBody::Correct(org, correct) => Some((org, correct.event_id)),
+                CommandBody::Release(org, release) => Some((org, release.event_id)),
+                _ => None,
+            },
+            Body::Usage(_) | Body::Tick | Body::Unreadable(..) => None,
+        }
+    }
+
+    /// Whether the org is open.
+    #[must_use]
+    pub fn is_open(&self, org: &OrgId) -> bool {
+        self.orgs.get(org).is_some_and(|past| past.open)
+    }
+
+    /// How many ids of events are held.
+    #[must_use]
+    pub fn event_count(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Forgets the ids of events; they must then be loaded again before they are needed.
+    pub fn forget_events(&mut self) {
+        self.events.clear();
+    }
+
+    /// Forgets what was watched.
+    pub fn forget_watched(&mut self) {
+        self.charged.clear();
+        self.quarantined.clear();
+    }
+
+    pub(super) fn org_mut(&mut self, org: &OrgId) -> &mut OrgPast {
+        // Most orgs are there: no key is made for them.
+        if !self.orgs.contains_key(org) {
+            self.orgs.insert(org.clone(), OrgPast::default());
+        }
+        #[expect(clippy::expect_used, reason = "just put there")]
+        self.orgs.get_mut(org).expect("present")
+    }
+
+    /// Under which digest and revision an event is known, charged or waiting.
+    pub(super) fn known_event(&self, org: &OrgId, event: EventId) -> Option<KnownEvent> {
+        let waiting = || self.orgs.get(org)?.waiting_ids.get(&event).copied();
+        self.events.get(&(org.clone(), event)).copied().or_else(waiting)
+    }
+
+    pub(super) fn known_command(&self, org: &OrgId, command: CommandId) -> Option<Digest> {
+        self.commands.get(&(org.clone(), command)).copied()
+    }
+
+    pub(super) fn charged(&self, org: &OrgId, event: EventId) -> Option<&ChargedUsage> {
+        self.charged.get(&(org.clone(), event))?.as_deref()
+    }
+
+    /// Notes the charge of an event, if it is watched.
+    pub(super) fn note_charged(&mut self, org: &OrgId, event: EventId, usage: impl FnOnce() -> ChargedUsage) {
+        if self.charged.is_empty() {
+            return;
+        }
+        if let Some(watched) = self.charged.get_mut(&(org.clone(), event)) {
+            *watched = Some(Box::new(usage()));
+        }
+    }
+
+    /// Notes that usage went into the quarantine, if its id is watched.
+    pub(super) fn note_quarantined(&mut self, event: &UsageEvent) {
+        if self.quarantined.is_empty() {
+            return;
+        }
+        if let Some(watched) = self.quarantined.get_mut(&(event.org_id.clone(), event.event_id)) {
+            watched.push(event.clone());
+        }
+    }
+
+    /// Usage in the quarantine of this id and digest.
+    pub(super) fn quarantined(
+        &self,
+        org: &OrgId,
+        event: EventId,
+        billing_digest: Digest,
+    ) -> Option<&UsageEvent> {
+        let watched = self.quarantined.get(&(org.clone(), event))?;
+        watched.iter().find(|event| event.billing_digest() == billing_digest)
+    }
+
+    /// Forgets released usage of this id and digest.
+    pub(super) fn forget_quarantined(&mut self, org: &OrgId, event: EventId, billing_digest: Digest) {
+        if let Some(watched) = self.quarantined.get_mut(&(org.clone(), event)) {
+            watched.retain(|event| event.billing_digest() != billing_digest);
+        }
+    }
+
+    /// Forgets an event that was admitted and could not be applied.
+    pub(super) fn remove_event(&mut self, org: &OrgId, event: EventId) {
+        self.events.remove(&(org.clone(), event));
+        if let Some(watched) = self.charged.get_mut(&(org.clone(), event)) {
+            *watched = None;
+        }
+    }
+}
