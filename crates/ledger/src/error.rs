@@ -8,7 +8,9 @@ pub enum LedgerError {
     #[error("{0}; run `credits ledger migrate`, which makes it")]
     NoDatabase(sqlx::Error),
     /// The schema is not there, or lacks migrations of this build.
-    #[error("schema {schema} is not as this build needs it; run `credits ledger migrate`, of this build, as its owner")]
+    #[error(
+        "schema {schema} is not as this build needs it; run `credits ledger migrate`, of this build, as its owner"
+    )]
     SchemaBehind {
         /// The schema.
         schema: String,

@@ -16,8 +16,8 @@ mod take_over;
 
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 pub use commit::{BatchWrite, CommandRow, Cursor, GlobalRecord, PostingRow, QuarantineRow};
 pub use content::{ColumnDifference, Contents, RowKey, RowText, posting_text};

@@ -80,8 +80,7 @@ impl Ledger {
             return Err(behind());
         }
         let query = format!("SELECT version, checksum FROM {schema}._sqlx_migrations ORDER BY version");
-        let applied: Vec<(i64, Vec<u8>)> =
-            sqlx::query_as(AssertSqlSafe(query)).fetch_all(&self.pool).await?;
+        let applied: Vec<(i64, Vec<u8>)> = sqlx::query_as(AssertSqlSafe(query)).fetch_all(&self.pool).await?;
         for (version, checksum) in &applied {
             let Some(known) = wanted.iter().find(|migration| migration.version == *version) else {
                 return Err(LedgerError::SchemaAhead { schema: schema.to_owned(), version: *version });
@@ -104,7 +103,9 @@ mod tests {
         for name in ["ledger", "ledger_2026_11", "_a"] {
             assert_eq!(Schema::new(name).unwrap().as_str(), name);
         }
-        for name in ["", "Ledger", "2nd", "a b", "a;drop", "a\"b", "control", "public", "pg_ledger", &"a".repeat(64)] {
+        for name in
+            ["", "Ledger", "2nd", "a b", "a;drop", "a\"b", "control", "public", "pg_ledger", &"a".repeat(64)]
+        {
             assert!(Schema::new(name).is_err(), "{name}");
         }
     }

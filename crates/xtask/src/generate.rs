@@ -65,7 +65,10 @@ fn generate(arguments: &StackArguments) -> Result<BTreeMap<String, String>> {
     let touched = std::fs::File::options().append(true).open(workspace().join("crates/ledger/src/lib.rs"))?;
     touched.set_modified(now())?;
     let mut check = cargo(&["check", "--package", "fluxori-ledger", "--locked"]);
-    check.env("DATABASE_URL", in_schema(&database, "ledger")).env("SQLX_OFFLINE", "false").env("SQLX_OFFLINE_DIR", &folder);
+    check
+        .env("DATABASE_URL", in_schema(&database, "ledger"))
+        .env("SQLX_OFFLINE", "false")
+        .env("SQLX_OFFLINE_DIR", &folder);
     output(&mut check)?;
     let queries = read(&folder)?;
     psql(url, &["-c", &drop])?;

@@ -77,12 +77,15 @@ async fn only_the_ledger_consumers_role_writes_the_ledger() -> Result<()> {
     let writer = pool(&consumer).await?;
     assert_no_ddl(&writer, &all).await;
     for table in all.iter().filter(|table| *table != "_sqlx_migrations") {
-        let touch = format!("BEGIN; DELETE FROM {table} WHERE false; SELECT 1 FROM {table} LIMIT 1; ROLLBACK");
+        let touch =
+            format!("BEGIN; DELETE FROM {table} WHERE false; SELECT 1 FROM {table} LIMIT 1; ROLLBACK");
         sqlx::raw_sql(AssertSqlSafe(touch)).execute(&writer).await.context(table.clone())?;
     }
-    for forbidden in
-        ["DELETE FROM _sqlx_migrations", "DELETE FROM control.partition_epochs", "DELETE FROM control._sqlx_migrations"]
-    {
+    for forbidden in [
+        "DELETE FROM _sqlx_migrations",
+        "DELETE FROM control.partition_epochs",
+        "DELETE FROM control._sqlx_migrations",
+    ] {
         assert_refused(&writer, forbidden).await;
     }
 
@@ -113,7 +116,10 @@ async fn only_the_ledger_consumers_role_writes_the_ledger() -> Result<()> {
     let refused = ledger.take_over(3, "reader").await;
     assert!(refused.is_err(), "{refused:?}");
     let refused = ledger.check_schema().await;
-    assert!(matches!(&refused, Err(LedgerError::NotAMember { schema, .. }) if schema == "control"), "{refused:?}");
+    assert!(
+        matches!(&refused, Err(LedgerError::NotAMember { schema, .. }) if schema == "control"),
+        "{refused:?}"
+    );
     Ok(())
 }
 

@@ -86,7 +86,8 @@ async fn statements_that_are_prepared_follow_a_schema_that_is_renamed() -> Resul
     sqlx::raw_sql(swap).execute(&PgPool::connect(&url).await?).await?;
     live.commit(&write(epoch, 10, 25)).await?;
     let retired = Ledger::connect_to(&url, &Schema::new("retired")?, 1).await?;
-    let offset = |cursors: Vec<fluxori_ledger::PartitionCursor>| cursors.first().map(|c| c.cursor.next_offset);
+    let offset =
+        |cursors: Vec<fluxori_ledger::PartitionCursor>| cursors.first().map(|c| c.cursor.next_offset);
     assert_eq!(offset(retired.cursors().await?), Some(10));
     assert_eq!(offset(live.cursors().await?), Some(25));
     Ok(())
@@ -115,7 +116,11 @@ async fn a_schema_that_is_missing_behind_ahead_or_altered_is_named_with_the_reme
     says("DELETE FROM ledger._sqlx_migrations", "run `credits ledger migrate`").await?;
     says("DROP SCHEMA ledger CASCADE", "schema ledger is not as this build needs it").await?;
     Ledger::prepare(&url, 1).await?.check_schema().await?;
-    says("UPDATE control._sqlx_migrations SET checksum = 'x'", "migration 1 of schema control is another one").await?;
+    says(
+        "UPDATE control._sqlx_migrations SET checksum = 'x'",
+        "migration 1 of schema control is another one",
+    )
+    .await?;
     let refused = Ledger::prepare(&url, 1).await;
     assert!(matches!(refused, Err(LedgerError::SchemaAltered { version: 1, .. })), "{refused:?}");
     Ok(())
