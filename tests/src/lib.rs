@@ -40,6 +40,18 @@ pub fn endpoints() -> Result<Endpoints> {
 /// # Errors
 /// A server or a binary is missing.
 pub fn pipeline(settings: &[(&str, &str)]) -> Result<Pipeline> {
+    Pipeline::init(options(settings)?)
+}
+
+/// As [`pipeline`], and nobody has made its ledger yet.
+///
+/// # Errors
+/// A server or a binary is missing.
+pub fn pipeline_without_ledger(settings: &[(&str, &str)]) -> Result<Pipeline> {
+    Pipeline::init_without_ledger(options(settings)?)
+}
+
+fn options(settings: &[(&str, &str)]) -> Result<PipelineOptions> {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let name = format!("e2e_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     let binaries = binaries_beside(&std::env::current_exe()?)?;
@@ -54,7 +66,7 @@ pub fn pipeline(settings: &[(&str, &str)]) -> Result<Pipeline> {
         ("FLUXORI__SCHEDULER__TICK_INTERVAL_MS".to_owned(), "200".to_owned()),
     ];
     all.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-    Pipeline::init(PipelineOptions {
+    Ok(PipelineOptions {
         endpoints: endpoints()?,
         binaries,
         folder,

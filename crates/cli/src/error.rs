@@ -18,7 +18,8 @@ pub(crate) enum CliError {
     #[error("{0}; is Postgres up, and is DATABASE_URL (postgres.url) right?")]
     Connect(LedgerError),
     #[error(
-        "the database has no ledger yet ({0}); start ledger-consumer once, which creates it, or check DATABASE_URL"
+        "the database has no ledger that this role may read ({0}); make it with `credits ledger migrate`, make the role a \
+         member with GRANT fluxori_reader, or check DATABASE_URL"
     )]
     NoLedger(LedgerError),
     #[error(transparent)]

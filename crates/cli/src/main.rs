@@ -6,6 +6,7 @@ mod duration;
 mod error;
 mod grant;
 mod log_init;
+mod migrate;
 mod org;
 mod org_list;
 mod output;
@@ -49,6 +50,7 @@ const AFTER_HELP: &str = "\
 From nothing to a first balance:
   credits log init --partitions 8
   export FLUXORI__LOG__GENESIS=...           (as printed)
+  credits ledger migrate
   credits rates apply rates/2026-11.toml
   credits grant acme 1000 --expires-in 30d --reason 'trial'
   credits balance acme
@@ -90,7 +92,7 @@ enum Word {
     /// Prices of models
     #[command(subcommand, arg_required_else_help = true)]
     Rates(RatesWord),
-    /// Prove that the ledger is what the log says
+    /// Make the ledger, and prove that it is what the log says
     #[command(subcommand, arg_required_else_help = true)]
     Ledger(LedgerWord),
     /// Records that were not applied
@@ -138,6 +140,12 @@ enum RatesWord {
 
 #[derive(Debug, Subcommand)]
 enum LedgerWord {
+    /// Make the ledger's database, schemas and roles, and bring them up to date; safe to run again
+    ///
+    /// Connects with postgres.migrate_url, else with DATABASE_URL (postgres.url), as the owner: a role that may create
+    /// what is missing. Makes the group roles fluxori_ledger, which may write, and fluxori_reader, which may read;
+    /// services log in as members of one of them. ledger-consumer waits until this has run.
+    Migrate,
     /// Fold the whole log in memory and compare it with Postgres
     ///
     /// Folds every partition up to the ledger's cursor and compares counters, outcomes, and per organization number,
@@ -191,6 +199,7 @@ async fn carry_out(session: &Session, word: Word) -> Result<(), CliError> {
         Word::Transactions(arguments) => transactions::run(session, &arguments).await,
         Word::Rates(RatesWord::Apply(arguments)) => rates::apply(session, &arguments).await,
         Word::Rates(RatesWord::List(arguments)) => rates::list(session, &arguments).await,
+        Word::Ledger(LedgerWord::Migrate) => migrate::run(session).await,
         Word::Ledger(LedgerWord::Verify) => verify::run(session).await,
         Word::Quarantine(QuarantineWord::List(arguments)) => quarantine::list(session, &arguments).await,
     }

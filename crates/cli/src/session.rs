@@ -8,7 +8,7 @@ use fluxori_core::fold::{Halt, LogIdentity};
 use fluxori_core::time::Timestamp;
 use fluxori_ledger::Ledger;
 use fluxori_runtime::config::{self, Config, KafkaConfig, Sources};
-use fluxori_stream::{LogReader, Publisher, PublisherOptions, Watermarks};
+use fluxori_stream::{LogReader, Publisher, PublisherOptions, StreamError, Watermarks};
 use fluxori_wire::Issuer;
 
 use crate::error::CliError;
@@ -92,7 +92,11 @@ pub(crate) async fn watermarks(reader: &LogReader, partition: i32) -> Result<Wat
     let deadline = Instant::now() + SETTLING;
     loop {
         match reader.watermarks(partition).await {
-            Err(error) if error.is_transient() && Instant::now() < deadline => {
+            // A partition that the client has not heard of yet is refused by itself.
+            Err(error)
+                if (error.is_transient() || matches!(error, StreamError::Refused { .. }))
+                    && Instant::now() < deadline =>
+            {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
             answer => return Ok(answer?),

@@ -6,8 +6,8 @@ use fluxori_ledger::LedgerError;
 use fluxori_runtime::http::Problem;
 
 /// Why there is nothing to read in a database that answers.
-pub(crate) const NO_LEDGER: &str =
-    "the database holds no ledger yet; ledger-consumer makes it when it starts";
+pub(crate) const NO_LEDGER: &str = "the database holds no ledger that this role may read; `credits ledger migrate` makes it, and GRANT fluxori_reader \
+     lets a role read it";
 
 /// A problem, boxed because it is large and rare; says when to try again where trying again makes sense.
 #[derive(Debug)]

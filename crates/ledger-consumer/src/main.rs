@@ -6,6 +6,7 @@ mod processor;
 use std::process::ExitCode;
 
 use fluxori_ledger::{Ledger, LedgerError};
+use fluxori_runtime::config::PostgresConfig;
 use fluxori_runtime::retry::Failure;
 use fluxori_runtime::{Context, retry};
 use fluxori_stream::{ConsumerGroup, ConsumerOptions, GroupStatus};
@@ -24,10 +25,15 @@ async fn serve(context: Context) -> Result<(), Box<dyn std::error::Error + Send 
     context.serve("ledger.listen", config.ledger.listen, axum::Router::new()).await?;
     let stop = context.lifecycle.soft();
     let database = context.health.check("postgres");
-    let connected = retry("connect to Postgres and bring the ledger's schema up to date", &stop, || async {
-        Ledger::prepare(postgres.url.expose(), postgres.max_connections).await.map_err(|error| match error {
-            LedgerError::Migrate(_) => Failure::Permanent(error),
-            other => Failure::Transient(other),
+    let connected = retry("use the ledger in Postgres", &stop, || async {
+        connect(postgres).await.map_err(|error| {
+            database.not_ready(error.to_string());
+            match error {
+                LedgerError::SchemaAhead { .. } | LedgerError::SchemaAltered { .. } => {
+                    Failure::Permanent(error)
+                }
+                other => Failure::Transient(other),
+            }
         })
     })
     .await;
@@ -46,6 +52,13 @@ async fn serve(context: Context) -> Result<(), Box<dyn std::error::Error + Send 
     let owner = format!("{}-{}", context.name, std::process::id());
     let processor = LedgerProcessor::new(ledger, owner, genesis, context.health.clone());
     Ok(group.run(processor, stop).await?)
+}
+
+/// Connects to a ledger that is as this build needs it. The schema is its owner's to make and to migrate.
+async fn connect(postgres: &PostgresConfig) -> Result<Ledger, LedgerError> {
+    let ledger = Ledger::connect(postgres.url.expose(), postgres.max_connections).await?;
+    ledger.check_schema().await?;
+    Ok(ledger)
 }
 
 /// Shows in `/readyz` whether the member works on its partitions.

@@ -7,21 +7,26 @@ mod commit;
 mod content;
 mod error;
 mod load;
+mod migrate;
 mod read;
+mod roles;
 mod rows;
+mod schema;
 mod take_over;
 
 use std::time::Duration;
 
-use sqlx::migrate::MigrateDatabase;
+use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{PgPool, Postgres};
 
 pub use commit::{BatchWrite, CommandRow, Cursor, GlobalRecord, PostingRow, QuarantineRow};
 pub use content::{ColumnDifference, Contents, RowKey, RowText, posting_text};
 pub use error::LedgerError;
 pub use load::{Loaded, Needed, WaitingRecord};
+pub use migrate::Migrated;
 pub use read::*;
+pub use roles::{LEDGER_ROLE, READER_ROLE};
+pub use schema::Schema;
 pub use take_over::TakenOver;
 
 /// The `org_id` of global commands in tables.
@@ -31,44 +36,69 @@ pub const GLOBAL_ORG: &str = fluxori_core::id::GLOBAL_KEY;
 /// of a commit must not keep its partition's epoch locked against its successor.
 const IDLE_IN_TRANSACTION: &str = "5s";
 
-fn connect_options(url: &str) -> Result<PgConnectOptions, LedgerError> {
+/// The search path says which schema the statements mean. They name none, because a name that was renamed by a promotion
+/// would still mean the old schema where a statement is prepared, and the search path is looked up anew.
+fn connect_options(url: &str, schema: &Schema) -> Result<PgConnectOptions, LedgerError> {
     let options: PgConnectOptions = url.parse()?;
-    Ok(options.options([("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION)]))
+    Ok(options.options([
+        ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION),
+        ("search_path", schema.as_str()),
+    ]))
 }
 
-/// A pool of connections to the ledger's database.
+/// A pool of connections to a ledger.
 #[derive(Debug, Clone)]
 pub struct Ledger {
     pool: PgPool,
+    schema: Schema,
 }
 
 impl Ledger {
-    /// Connects; waits at most five seconds for a connection.
+    /// Connects to the ledger; waits at most five seconds for a connection. Makes nothing: `credits ledger migrate`
+    /// does ([`Ledger::migrate`]).
     ///
     /// # Errors
-    /// The address is wrong, or no server answers there.
+    /// The address is wrong, no server answers there, or it has no such database (`NoDatabase`).
     pub async fn connect(url: &str, max_connections: u32) -> Result<Self, LedgerError> {
-        let options = connect_options(url)?;
+        Self::connect_to(url, &Schema::default(), max_connections).await
+    }
+
+    /// Connects to the ledger in a schema of choice; else as [`Ledger::connect`].
+    ///
+    /// # Errors
+    /// As [`Ledger::connect`].
+    pub async fn connect_to(url: &str, schema: &Schema, max_connections: u32) -> Result<Self, LedgerError> {
         let pool = PgPoolOptions::new()
             .max_connections(max_connections)
             .acquire_timeout(Duration::from_secs(5))
-            .connect_with(options)
-            .await?;
-        Ok(Self { pool })
+            .connect_with(connect_options(url, schema)?)
+            .await
+            .map_err(|error| {
+                // 3D000 invalid_catalog_name.
+                let code = error.as_database_error().and_then(|error| error.code());
+                if code.as_deref() == Some("3D000") {
+                    LedgerError::NoDatabase(error)
+                } else {
+                    LedgerError::Database(error)
+                }
+            })?;
+        Ok(Self { pool, schema: schema.clone() })
     }
 
-    /// Connects, makes the database if the server has none of that name, and brings the schema up to date. Safe to
-    /// call from several processes at once.
-    pub async fn prepare(url: &str, max_connections: u32) -> Result<Self, LedgerError> {
-        if !Postgres::database_exists(url).await? {
-            match Postgres::create_database(url).await {
-                Err(error) if !Postgres::database_exists(url).await? => return Err(error.into()),
-                // Another process may have made it meanwhile.
-                _ => tracing::info!("made the ledger's database"),
-            }
-        }
-        let ledger = Self::connect(url, max_connections).await?;
-        sqlx::migrate!("./migrations").run(&ledger.pool).await?;
-        Ok(ledger)
+    /// A pool that connects when it is first used, for services that start while Postgres is away. A query waits at
+    /// most `patience` for a connection.
+    ///
+    /// # Errors
+    /// The address is wrong.
+    pub fn connect_lazily(url: &str, max_connections: u32, patience: Duration) -> Result<Self, LedgerError> {
+        let schema = Schema::default();
+        let options = PgPoolOptions::new().max_connections(max_connections).acquire_timeout(patience);
+        Ok(Self { pool: options.connect_lazy_with(connect_options(url, &schema)?), schema })
+    }
+
+    /// The schema that this ledger lies in.
+    #[must_use]
+    pub fn schema(&self) -> &Schema {
+        &self.schema
     }
 }

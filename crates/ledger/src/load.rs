@@ -73,7 +73,7 @@ impl Ledger {
             AllocationRow,
             "SELECT org_id, allocation_id, user_id, kind, purchased, priority, scope, effective_at, expires_at, status,
                     granted, adjusted, consumed, repaid, expired, remaining
-             FROM ledger.credit_allocations WHERE org_id = ANY($1) AND status <> 'closed'",
+             FROM credit_allocations WHERE org_id = ANY($1) AND status <> 'closed'",
             orgs,
         )
         .fetch_all(&self.pool)
@@ -84,7 +84,7 @@ impl Ledger {
         let rows = sqlx::query!(
             "SELECT org_id, posting_number, head, overdraft_policy, grace_us, granted, adjusted, charged, consumed,
                     overdraft_incurred, absorbed, repaid, expired
-             FROM ledger.organizations WHERE org_id = ANY($1)",
+             FROM organizations WHERE org_id = ANY($1)",
             orgs,
         )
         .fetch_all(&self.pool)
@@ -115,7 +115,7 @@ impl Ledger {
 
     async fn load_waiting(&self, orgs: &[String]) -> Result<Vec<WaitingRecord>, LedgerError> {
         let rows = sqlx::query!(
-            "SELECT append_time, key, value FROM ledger.quarantine
+            "SELECT append_time, key, value FROM quarantine
              WHERE org_id = ANY($1) AND reason = 'org_not_open' AND status = 'waiting'
              ORDER BY org_id, log_partition, log_offset",
             orgs,
@@ -137,7 +137,7 @@ impl Ledger {
         let rows = sqlx::query!(
             r#"SELECT t.org_id, t.event_id AS "event_id!", t.billing_digest AS "billing_digest!"
                FROM (SELECT unnest($1::text[]) AS org_id, unnest($2::uuid[]) AS event_id) AS asked
-               JOIN ledger.credit_transactions t ON t.org_id = asked.org_id AND t.event_id = asked.event_id"#,
+               JOIN credit_transactions t ON t.org_id = asked.org_id AND t.event_id = asked.event_id"#,
             &orgs,
             &ids,
         )
@@ -159,7 +159,7 @@ impl Ledger {
         let rows = sqlx::query!(
             "SELECT c.org_id, c.command_id, c.payload_digest
              FROM (SELECT unnest($1::text[]) AS org_id, unnest($2::uuid[]) AS command_id) AS asked
-             JOIN ledger.commands c ON c.org_id = asked.org_id AND c.command_id = asked.command_id",
+             JOIN commands c ON c.org_id = asked.org_id AND c.command_id = asked.command_id",
             &orgs,
             &ids,
         )

@@ -7,10 +7,6 @@ mod tiers;
 mod transactions;
 mod verify;
 
-use std::time::Duration;
-
-use sqlx::postgres::PgPoolOptions;
-
 pub use cursors::PartitionCursor;
 pub use outcomes::{CommandOutcome, QuarantineFilter, QuarantinedRecord};
 pub use snapshot::{OrgSnapshot, OrgSums, Organization};
@@ -18,25 +14,17 @@ pub use tiers::TierRecord;
 pub use transactions::TransactionRecord;
 pub use verify::{Heads, RowSums};
 
-use crate::{Ledger, LedgerError};
-
-impl Ledger {
-    /// A pool that connects when it is first used, for services that start while Postgres is away. A query waits at
-    /// most `patience` for a connection.
-    ///
-    /// # Errors
-    /// The address is wrong.
-    pub fn connect_lazily(url: &str, max_connections: u32, patience: Duration) -> Result<Self, LedgerError> {
-        let options = PgPoolOptions::new().max_connections(max_connections).acquire_timeout(patience);
-        Ok(Self { pool: options.connect_lazy(url)? })
-    }
-}
+use crate::LedgerError;
 
 impl LedgerError {
     /// Whether Postgres could not be reached, or not in time: the same call may succeed later.
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
-        let Self::Database(error) = self else { return false };
+        let error = match self {
+            Self::Database(error) => error,
+            Self::NoDatabase(_) => return true,
+            _ => return false,
+        };
         match error {
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)
@@ -44,7 +32,7 @@ impl LedgerError {
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed => true,
             // Class 08: connection exceptions; 57P: the server shuts down or starts up; 53300: too many connections;
-            // 3D000: there is no such database, until the ledger consumer makes it.
+            // 3D000: there is no such database, until `credits ledger migrate` makes it.
             sqlx::Error::Database(error) => error.code().is_some_and(|code| {
                 code.starts_with("08") || code.starts_with("57P") || matches!(&*code, "53300" | "3D000")
             }),
@@ -65,9 +53,7 @@ impl LedgerError {
                 sqlx::Error::ColumnDecode { .. } | sqlx::Error::Encode(_) | sqlx::Error::Decode(_),
             )
             | Self::Unreadable { .. } => true,
-            Self::Database(_) | Self::Migrate(_) | Self::Fenced { .. } | Self::UnexpectedCursor { .. } => {
-                false
-            }
+            _ => false,
         }
     }
 

@@ -40,7 +40,7 @@ impl Ledger {
         let cursor = sqlx::query!(
             "SELECT next_offset, log_time, last_append_time, last_record_digest, outcomes_digest, records, debited,
                     commands, rejected, duplicates, quarantined, released
-             FROM ledger.partition_cursors WHERE log_partition = $1",
+             FROM partition_cursors WHERE log_partition = $1",
             partition,
         )
         .fetch_optional(&mut *transaction)
@@ -65,7 +65,7 @@ impl Ledger {
         })
         .transpose()?;
         let globals = sqlx::query!(
-            "SELECT log_offset, append_time, value FROM ledger.global_records WHERE log_partition = $1
+            "SELECT log_offset, append_time, value FROM global_records WHERE log_partition = $1
              ORDER BY log_offset",
             partition,
         )
@@ -79,7 +79,7 @@ impl Ledger {
         })
         .collect();
         let boundaries = sqlx::query!(
-            r#"SELECT org_id, next_boundary_at AS "next_boundary_at!" FROM ledger.organizations
+            r#"SELECT org_id, next_boundary_at AS "next_boundary_at!" FROM organizations
                WHERE log_partition = $1 AND next_boundary_at IS NOT NULL"#,
             partition,
         )

@@ -54,13 +54,8 @@ fn generate(arguments: &StackArguments) -> Result<BTreeMap<String, String>> {
         (format!("DROP DATABASE IF EXISTS {DATABASE}"), format!("CREATE DATABASE {DATABASE}"));
     psql(url, &["-c", &drop, "-c", &create])?;
     let database = format!("{server}/{DATABASE}");
-    let mut migrations: Vec<_> = std::fs::read_dir(workspace().join("crates/ledger/migrations"))?
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<Result<_, _>>()?;
-    migrations.sort();
-    for migration in migrations {
-        psql(&database, &["-f", migration.to_str().context("a path that is not UTF-8")?])?;
-    }
+    migrate(&database, "control")?;
+    migrate(&database, "ledger")?;
     let folder = binaries("sqlx");
     if folder.exists() {
         std::fs::remove_dir_all(&folder)?;
@@ -70,7 +65,10 @@ fn generate(arguments: &StackArguments) -> Result<BTreeMap<String, String>> {
     let touched = std::fs::File::options().append(true).open(workspace().join("crates/ledger/src/lib.rs"))?;
     touched.set_modified(now())?;
     let mut check = cargo(&["check", "--package", "fluxori-ledger", "--locked"]);
-    check.env("DATABASE_URL", &database).env("SQLX_OFFLINE", "false").env("SQLX_OFFLINE_DIR", &folder);
+    check
+        .env("DATABASE_URL", in_schema(&database, "ledger"))
+        .env("SQLX_OFFLINE", "false")
+        .env("SQLX_OFFLINE_DIR", &folder);
     output(&mut check)?;
     let queries = read(&folder)?;
     psql(url, &["-c", &drop])?;
@@ -80,6 +78,27 @@ fn generate(arguments: &StackArguments) -> Result<BTreeMap<String, String>> {
 
 fn build_stack() -> Result<()> {
     output(&mut cargo(&["build", "--package", "fluxori-stack", "--bins", "--locked"])).map(drop)
+}
+
+/// Migrations name no schema: each set is for the one that its folder is named after.
+fn migrate(database: &str, schema: &str) -> Result<()> {
+    psql(database, &["-c", &format!("CREATE SCHEMA {schema}")])?;
+    let folder = workspace().join("crates/ledger/migrations").join(schema);
+    let mut migrations: Vec<_> = std::fs::read_dir(&folder)
+        .with_context(|| format!("cannot read {}", folder.display()))?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<_, _>>()?;
+    migrations.sort();
+    for migration in migrations {
+        let file = migration.to_str().context("a path that is not UTF-8")?;
+        psql(&in_schema(database, schema), &["-f", file])?;
+    }
+    Ok(())
+}
+
+/// An address whose connections take names without a schema to be in this one.
+fn in_schema(database: &str, schema: &str) -> String {
+    format!("{database}?options=-csearch_path%3D{schema}")
 }
 
 fn psql(url: &str, arguments: &[&str]) -> Result<()> {

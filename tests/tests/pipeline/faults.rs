@@ -4,7 +4,10 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::{apply_rates, emit, eventually, grant, pipeline, rollups, started, text, unique, usage, verify};
+use e2e::{
+    apply_rates, emit, eventually, grant, pipeline, pipeline_without_ledger, rollups, started, text, unique,
+    usage, verify,
+};
 use fluxori_stack::pipeline::Pipeline;
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -131,7 +134,7 @@ fn a_zombie_cannot_commit_after_its_partition_moved() -> Result<()> {
 
 #[test]
 fn services_that_start_before_their_servers_say_so_and_recover() -> Result<()> {
-    let pipeline = pipeline(&[])?;
+    let pipeline = pipeline_without_ledger(&[])?;
     // No port 1 ever answers.
     let nowhere =
         [("DATABASE_URL", "postgres://nobody@127.0.0.1:1/nothing"), ("KAFKA_BROKERS", "127.0.0.1:1")];
@@ -147,11 +150,17 @@ fn services_that_start_before_their_servers_say_so_and_recover() -> Result<()> {
         let answer = pipeline.get("edge", "/v1/balance?org_id=acme")?;
         Ok((answer.status == 503 && answer.content_type == "application/problem+json").then_some(()))
     })?;
-    for service in ["ledger-consumer", "producer"] {
-        pipeline.start(service)?;
+    pipeline.start("ledger-consumer")?;
+    eventually("the ledger consumer says what it waits for", || {
+        let answer = pipeline.get("ledger-consumer", "/readyz")?;
+        let says = answer.body.to_string().contains("run `credits ledger migrate`");
+        Ok((answer.status == 503 && says).then_some(()))
+    })?;
+    pipeline.migrate()?;
+    pipeline.start("producer")?;
+    for service in ["ledger-consumer", "producer", "edge"] {
         pipeline.wait_ready(service)?;
     }
-    pipeline.wait_ready("edge")?;
     apply_rates(&pipeline)?;
     grant(&pipeline, "acme", "10").map(drop)
 }
@@ -191,7 +200,7 @@ fn log_init_twice_is_one_log_and_verify_names_a_difference() -> Result<()> {
     let granted = grant(&pipeline, &org, "10")?;
     e2e::balance_at(&pipeline, &org, text(&granted, "position")?)?;
     verify(&pipeline)?;
-    let url = &pipeline.environment().iter().find(|(name, _)| name == "DATABASE_URL").context("url")?.1;
+    let url = pipeline.owner_url();
     let allocation = text(&granted, "allocation_id")?;
     for (tampering, named) in [
         (

@@ -194,11 +194,11 @@ async fn move_cursor(transaction: &mut Tx, write: &BatchWrite) -> Result<(), Led
     let Cursor { next_offset, log_time, last_append_time, last_record_digest, outcomes, counters } =
         &write.cursor;
     let moved = sqlx::query!(
-        "INSERT INTO ledger.partition_cursors AS c (log_partition, next_offset, log_time, last_append_time,
+        "INSERT INTO partition_cursors AS c (log_partition, next_offset, log_time, last_append_time,
              last_record_digest, outcomes_digest, records, debited, commands, rejected, duplicates, quarantined,
              released)
          SELECT $1, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14
-         WHERE $2::bigint = 0 OR EXISTS (SELECT FROM ledger.partition_cursors WHERE log_partition = $1)
+         WHERE $2::bigint = 0 OR EXISTS (SELECT FROM partition_cursors WHERE log_partition = $1)
          ON CONFLICT (log_partition) DO UPDATE SET
              next_offset = $3, log_time = $4, last_append_time = $5, last_record_digest = $6, outcomes_digest = $7,
              records = $8, debited = $9, commands = $10, rejected = $11, duplicates = $12, quarantined = $13,

@@ -12,7 +12,7 @@ pub(super) async fn insert_commands(transaction: &mut Tx, write: &BatchWrite) ->
     let rows: Vec<CommandColumns> =
         write.commands.iter().map(|row| CommandColumns::of(row, write.partition)).collect();
     sqlx::query!(
-        "INSERT INTO ledger.commands (org_id, command_id, log_partition, log_offset, kind, payload_digest, rejection,
+        "INSERT INTO commands (org_id, command_id, log_partition, log_offset, kind, payload_digest, rejection,
              actor, reason, reference, recorded_at)
          SELECT unnest($1::text[]), unnest($2::uuid[]), $3, unnest($4::bigint[]), unnest($5::text[]),
              unnest($6::bytea[]), unnest($7::text[]), unnest($8::text[]), unnest($9::text[]), unnest($10::text[]),
@@ -41,7 +41,7 @@ pub(super) async fn insert_quarantine(transaction: &mut Tx, write: &BatchWrite) 
         // A detail may quote what a producer sent.
         let detail = rows::storable(&quarantined.detail);
         sqlx::query!(
-            "INSERT INTO ledger.quarantine (org_id, log_partition, log_offset, reason, detail, event_id, append_time,
+            "INSERT INTO quarantine (org_id, log_partition, log_offset, reason, detail, event_id, append_time,
                  key, value)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
             quarantined.org.as_ref().map_or("", |org| org.as_str()),
@@ -67,7 +67,7 @@ pub(super) async fn release(transaction: &mut Tx, write: &BatchWrite) -> Result<
     let (orgs, ids): (Vec<String>, Vec<Uuid>) =
         write.released.iter().map(|(org, id)| (org.to_string(), id.0)).unzip();
     sqlx::query!(
-        "UPDATE ledger.quarantine AS q SET status = 'released'
+        "UPDATE quarantine AS q SET status = 'released'
          FROM (SELECT unnest($1::text[]) AS org_id, unnest($2::uuid[]) AS event_id) AS r
          WHERE q.org_id = r.org_id AND q.event_id = r.event_id AND q.reason = 'org_not_open' AND q.status = 'waiting'",
         &orgs,
@@ -81,7 +81,7 @@ pub(super) async fn release(transaction: &mut Tx, write: &BatchWrite) -> Result<
 pub(super) async fn insert_globals(transaction: &mut Tx, write: &BatchWrite) -> Result<(), LedgerError> {
     for record in &write.globals {
         sqlx::query!(
-            "INSERT INTO ledger.global_records (log_partition, log_offset, append_time, value) VALUES ($1, $2, $3, $4)",
+            "INSERT INTO global_records (log_partition, log_offset, append_time, value) VALUES ($1, $2, $3, $4)",
             write.partition,
             record.offset,
             to_column(record.append_time),
@@ -101,7 +101,7 @@ pub(super) async fn insert_tiers(transaction: &mut Tx, write: &BatchWrite) -> Re
         let prices = serde_json::to_value(&price.usd_per_million_tokens)
             .map_err(|error| rows::unreadable("a price", error))?;
         sqlx::query!(
-            "INSERT INTO ledger.credit_pricing_tiers (provider, model, effective_from, revision, aliases,
+            "INSERT INTO credit_pricing_tiers (provider, model, effective_from, revision, aliases,
                  usd_per_million_tokens)
              VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
             price.provider.as_str(),

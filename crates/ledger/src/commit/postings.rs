@@ -14,7 +14,7 @@ pub(super) async fn insert(transaction: &mut Tx, write: &BatchWrite) -> Result<(
         .map(|row| TransactionRow::of(row, write.partition))
         .collect::<Result<Vec<_>, LedgerError>>()?;
     sqlx::query!(
-        "INSERT INTO ledger.credit_transactions (org_id, number, kind, effective_at, recorded_at, amount, entries,
+        "INSERT INTO credit_transactions (org_id, number, kind, effective_at, recorded_at, amount, entries,
              event_id, billing_digest, command_id, user_id, module, feature, provider, request_model, model, certainty,
              revision, reservation_id, charge, digest, log_partition, log_offset)
          SELECT unnest($1::text[]), unnest($2::bigint[]), unnest($3::text[]), unnest($4::timestamptz[]),

@@ -17,7 +17,7 @@ pub(super) async fn upsert_orgs(transaction: &mut Tx, write: &BatchWrite) -> Res
         orgs.iter().map(|org| sum(org).map(Credits::decimal).map_err(out_of_range)).collect()
     };
     sqlx::query!(
-        "INSERT INTO ledger.organizations (org_id, log_partition, posting_number, head, overdraft_policy, grace_us,
+        "INSERT INTO organizations (org_id, log_partition, posting_number, head, overdraft_policy, grace_us,
              balance, overdraft, granted, adjusted, charged, consumed, overdraft_incurred, absorbed, repaid, expired,
              next_boundary_at)
          SELECT unnest($1::text[]), $2, unnest($3::bigint[]), unnest($4::bytea[]), unnest($5::text[]),
@@ -64,7 +64,7 @@ pub(super) async fn upsert_allocations(transaction: &mut Tx, write: &BatchWrite)
         .map(|(org, allocation)| AllocationRow::of(org, allocation))
         .collect::<Result<Vec<_>, LedgerError>>()?;
     sqlx::query!(
-        "INSERT INTO ledger.credit_allocations (org_id, allocation_id, user_id, kind, purchased, priority, scope,
+        "INSERT INTO credit_allocations (org_id, allocation_id, user_id, kind, purchased, priority, scope,
              effective_at, expires_at, status, granted, adjusted, consumed, repaid, expired, remaining)
          SELECT unnest($1::text[]), unnest($2::uuid[]), unnest($3::text[]), unnest($4::text[]), unnest($5::boolean[]),
              unnest($6::integer[]), unnest($7::jsonb[]), unnest($8::timestamptz[]), unnest($9::timestamptz[]),

@@ -36,7 +36,7 @@ pub(super) async fn cursors<'c>(executor: impl PgExecutor<'c>) -> Result<Vec<Par
     let rows = sqlx::query!(
         "SELECT log_partition, next_offset, log_time, last_append_time, last_record_digest, outcomes_digest, records,
                 debited, commands, rejected, duplicates, quarantined, released, committed_at
-         FROM ledger.partition_cursors ORDER BY log_partition",
+         FROM partition_cursors ORDER BY log_partition",
     )
     .fetch_all(executor)
     .await?;

@@ -79,7 +79,7 @@ impl Ledger {
     async fn outcomes(&self, org: &str, command: CommandId) -> Result<Vec<CommandOutcome>, LedgerError> {
         let rows = sqlx::query!(
             "SELECT kind, payload_digest, rejection, actor, reason, reference, recorded_at, log_partition, log_offset
-             FROM ledger.commands WHERE org_id = $1 AND command_id = $2 ORDER BY log_partition",
+             FROM commands WHERE org_id = $1 AND command_id = $2 ORDER BY log_partition",
             org,
             command.0,
         )
@@ -112,7 +112,7 @@ impl Ledger {
         let rows = sqlx::query_as!(
             QuarantinedRow,
             "SELECT org_id, log_partition, log_offset, reason, detail, event_id, append_time, status
-             FROM ledger.quarantine
+             FROM quarantine
              WHERE ($1::text IS NULL OR org_id = $1) AND ($2::text IS NULL OR reason = $2)
                    AND ($3::text IS NULL OR status = $3)
              ORDER BY append_time DESC, log_partition, log_offset DESC LIMIT $4",
@@ -136,7 +136,7 @@ impl Ledger {
         let row = sqlx::query_as!(
             QuarantinedRow,
             "SELECT org_id, log_partition, log_offset, reason, detail, event_id, append_time, status
-             FROM ledger.quarantine
+             FROM quarantine
              WHERE org_id = ANY(ARRAY[$1, '']) AND log_partition = $2 AND log_offset = $3",
             org.map_or("", OrgId::as_str),
             partition,

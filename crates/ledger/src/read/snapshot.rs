@@ -177,9 +177,9 @@ impl Ledger {
                       a.granted AS "granted?", a.adjusted AS "adjusted?", a.consumed AS "consumed?",
                       a.repaid AS "repaid?", a.expired AS "expired?", a.remaining AS "remaining?"
                FROM (SELECT $1::text AS org_id, $2::integer AS log_partition) AS asked
-               LEFT JOIN ledger.partition_cursors c ON c.log_partition = asked.log_partition
-               LEFT JOIN ledger.organizations o ON o.org_id = asked.org_id
-               LEFT JOIN ledger.credit_allocations a ON a.org_id = asked.org_id AND a.status <> 'closed'"#,
+               LEFT JOIN partition_cursors c ON c.log_partition = asked.log_partition
+               LEFT JOIN organizations o ON o.org_id = asked.org_id
+               LEFT JOIN credit_allocations a ON a.org_id = asked.org_id AND a.status <> 'closed'"#,
             org.as_str(),
             partition,
         )
@@ -250,7 +250,7 @@ impl Ledger {
             "SELECT org_id, log_partition, posting_number, head, overdraft_policy, grace_us, balance, overdraft,
                     granted, adjusted, charged, consumed, overdraft_incurred, absorbed, repaid, expired,
                     next_boundary_at
-             FROM ledger.organizations WHERE org_id = $1",
+             FROM organizations WHERE org_id = $1",
             org.as_str(),
         )
         .fetch_optional(&self.pool)
@@ -264,7 +264,7 @@ impl Ledger {
             AllocationRow,
             "SELECT org_id, allocation_id, user_id, kind, purchased, priority, scope, effective_at, expires_at, status,
                     granted, adjusted, consumed, repaid, expired, remaining
-             FROM ledger.credit_allocations WHERE org_id = $1 AND ($2 OR status <> 'closed')
+             FROM credit_allocations WHERE org_id = $1 AND ($2 OR status <> 'closed')
              ORDER BY effective_at DESC, allocation_id",
             org.as_str(),
             closed_too,
@@ -280,7 +280,7 @@ impl Ledger {
             AllocationRow,
             "SELECT org_id, allocation_id, user_id, kind, purchased, priority, scope, effective_at, expires_at, status,
                     granted, adjusted, consumed, repaid, expired, remaining
-             FROM ledger.credit_allocations WHERE org_id = $1 AND allocation_id = $2",
+             FROM credit_allocations WHERE org_id = $1 AND allocation_id = $2",
             org.as_str(),
             id.0,
         )
@@ -292,7 +292,7 @@ impl Ledger {
     /// What each org's postings add up to, by org.
     pub async fn sums(&self) -> Result<Vec<OrgSums>, LedgerError> {
         let rows = sqlx::query!(
-            "SELECT org_id, granted, charged, consumed, overdraft, balance FROM ledger.organizations ORDER BY org_id",
+            "SELECT org_id, granted, charged, consumed, overdraft, balance FROM organizations ORDER BY org_id",
         )
         .fetch_all(&self.pool)
         .await?;
@@ -319,7 +319,7 @@ pub(super) async fn organizations<'c>(
         OrganizationRow,
         "SELECT org_id, log_partition, posting_number, head, overdraft_policy, grace_us, balance, overdraft, granted,
                 adjusted, charged, consumed, overdraft_incurred, absorbed, repaid, expired, next_boundary_at
-         FROM ledger.organizations ORDER BY org_id",
+         FROM organizations ORDER BY org_id",
     )
     .fetch_all(executor)
     .await?;

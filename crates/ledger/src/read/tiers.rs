@@ -26,7 +26,7 @@ impl Ledger {
     pub async fn pricing_tiers(&self, model: Option<&str>) -> Result<Vec<TierRecord>, LedgerError> {
         let rows = sqlx::query!(
             "SELECT provider, model, aliases, effective_from, revision, usd_per_million_tokens
-             FROM ledger.credit_pricing_tiers
+             FROM credit_pricing_tiers
              WHERE $1::text IS NULL OR model = $1 OR $1 = ANY(aliases)
              ORDER BY provider, model, effective_from, revision",
             model,

@@ -68,7 +68,7 @@ impl Ledger {
             "SELECT org_id, number, kind, effective_at, recorded_at, amount, entries, event_id, billing_digest, command_id,
                     user_id, module, feature, provider, request_model, model, certainty, revision, reservation_id,
                     charge, digest, log_partition, log_offset
-             FROM ledger.credit_transactions WHERE org_id = $1 AND number < $2
+             FROM credit_transactions WHERE org_id = $1 AND number < $2
              ORDER BY number DESC LIMIT $3",
             org.as_str(),
             before.unwrap_or(i64::MAX),

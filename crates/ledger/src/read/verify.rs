@@ -72,7 +72,7 @@ impl Ledger {
             "SELECT org_id, number, kind, effective_at, recorded_at, amount, entries, event_id, billing_digest, command_id,
                     user_id, module, feature, provider, request_model, model, certainty, revision, reservation_id,
                     charge, digest, log_partition, log_offset
-             FROM ledger.credit_transactions WHERE org_id = $1 AND number BETWEEN $2 AND $3",
+             FROM credit_transactions WHERE org_id = $1 AND number BETWEEN $2 AND $3",
             org.as_str(),
             first,
             last,
@@ -93,7 +93,7 @@ async fn contents(connection: &mut PgConnection) -> Result<Contents, LedgerError
             "SELECT org_id, number, kind, effective_at, recorded_at, amount, entries, event_id, billing_digest, command_id,
                     user_id, module, feature, provider, request_model, model, certainty, revision, reservation_id,
                     charge, digest, log_partition, log_offset
-             FROM ledger.credit_transactions WHERE (org_id, number) > ($1, $2) ORDER BY org_id, number LIMIT $3",
+             FROM credit_transactions WHERE (org_id, number) > ($1, $2) ORDER BY org_id, number LIMIT $3",
             org_id,
             number,
             PAGE,
@@ -108,7 +108,7 @@ async fn contents(connection: &mut PgConnection) -> Result<Contents, LedgerError
         AllocationRow,
         "SELECT org_id, allocation_id, user_id, kind, purchased, priority, scope, effective_at, expires_at, status,
                 granted, adjusted, consumed, repaid, expired, remaining
-         FROM ledger.credit_allocations",
+         FROM credit_allocations",
     )
     .fetch_all(&mut *connection)
     .await?;
@@ -117,7 +117,7 @@ async fn contents(connection: &mut PgConnection) -> Result<Contents, LedgerError
         CommandColumns,
         "SELECT org_id, command_id, log_partition, log_offset, kind, payload_digest, rejection, actor, reason, reference,
                 recorded_at
-         FROM ledger.commands",
+         FROM commands",
     )
     .fetch_all(&mut *connection)
     .await?;
@@ -126,7 +126,7 @@ async fn contents(connection: &mut PgConnection) -> Result<Contents, LedgerError
         QuarantineColumns,
         "SELECT org_id, log_partition, log_offset, reason, event_id, append_time, sha256(key) AS key_digest,
                 sha256(value) AS value_digest, status
-         FROM ledger.quarantine",
+         FROM quarantine",
     )
     .fetch_all(connection)
     .await?;
@@ -140,13 +140,13 @@ async fn row_sums<'c>(executor: impl PgExecutor<'c>) -> Result<Vec<RowSums>, Led
                   a.consumed AS "consumed?", a.expired AS "expired?",
                   coalesce(t.postings, 0) AS "postings!", t.debited AS "debited?",
                   last.digest AS "last_digest?"
-           FROM ledger.organizations o
+           FROM organizations o
            LEFT JOIN (SELECT org_id, count(*) AS allocations, sum(remaining) AS remaining, sum(consumed) AS consumed,
                              sum(expired) AS expired
-                      FROM ledger.credit_allocations GROUP BY org_id) AS a ON a.org_id = o.org_id
+                      FROM credit_allocations GROUP BY org_id) AS a ON a.org_id = o.org_id
            LEFT JOIN (SELECT org_id, count(*) AS postings, sum(amount) FILTER (WHERE kind = 'debit') AS debited
-                      FROM ledger.credit_transactions GROUP BY org_id) AS t ON t.org_id = o.org_id
-           LEFT JOIN ledger.credit_transactions last ON last.org_id = o.org_id AND last.number = o.posting_number
+                      FROM credit_transactions GROUP BY org_id) AS t ON t.org_id = o.org_id
+           LEFT JOIN credit_transactions last ON last.org_id = o.org_id AND last.number = o.posting_number
            ORDER BY o.org_id"#,
     )
     .fetch_all(executor)

@@ -1,6 +1,8 @@
 //! The shell against a real Postgres.
 
 mod commit;
+mod roles;
+mod schema;
 #[cfg(test)]
 mod support;
 mod verify;

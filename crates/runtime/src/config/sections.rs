@@ -63,25 +63,32 @@ impl KafkaConfig {
 pub struct PostgresConfig {
     /// `postgres://user:password@host:port/database`. Also from `DATABASE_URL`.
     pub url: Secret,
+    /// The same database for the owner of its schemas, a role that may create; `credits ledger migrate` alone uses it.
+    /// None = `url`.
+    pub migrate_url: Option<Secret>,
     /// How many connections one service may hold.
     pub max_connections: u32,
 }
 
 impl Default for PostgresConfig {
     fn default() -> Self {
-        Self { url: Secret::default(), max_connections: 8 }
+        Self { url: Secret::default(), migrate_url: None, max_connections: 8 }
     }
 }
 
 impl PostgresConfig {
     pub(super) fn validate(&self, problems: &mut Problems) {
-        let url = self.url.expose();
-        if !url.is_empty() && !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-            problems.push(
-                "postgres.url (or DATABASE_URL) is no address of a Postgres; write \
-                           postgres://user:password@host:port/database"
-                    .into(),
-            );
+        let urls = [
+            ("postgres.url (or DATABASE_URL)", Some(&self.url)),
+            ("postgres.migrate_url", self.migrate_url.as_ref()),
+        ];
+        for (key, url) in urls {
+            let url = url.map(Secret::expose).unwrap_or_default();
+            if !url.is_empty() && !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+                problems.push(format!(
+                    "{key} is no address of a Postgres; write postgres://user:password@host:port/database"
+                ));
+            }
         }
         between(problems, "postgres.max_connections", self.max_connections.into(), 1, 1_000);
     }

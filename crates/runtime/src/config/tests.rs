@@ -88,6 +88,7 @@ fn wrong_values_are_refused_together_with_what_is_wrong_and_how_to_mend_it() {
         ("FLUXORI__LOG__GENESIS", "abc"),
         ("FLUXORI__TELEMETRY__FORMAT", "fancy"),
         ("DATABASE_URL", "mysql://root:hunter2@x/y"),
+        ("FLUXORI__POSTGRES__MIGRATE_URL", "mysql://root:hunter2@x/y"),
     ]))
     .unwrap_err()
     .to_string();
@@ -99,7 +100,8 @@ fn wrong_values_are_refused_together_with_what_is_wrong_and_how_to_mend_it() {
         "telemetry.format (environment variable FLUXORI__TELEMETRY__FORMAT): \"fancy\" is no format",
         "log.genesis (environment variable FLUXORI__LOG__GENESIS): 3 characters that are not",
         "write 64 hexadecimal digits",
-        "write postgres://user:password@host:port/database",
+        "postgres.url (or DATABASE_URL) is no address of a Postgres; write postgres://user:password@host:port/database",
+        "postgres.migrate_url is no address of a Postgres; write postgres://user:password@host:port/database",
     ] {
         assert!(text.contains(part), "{part:?} is not in:\n{text}");
     }

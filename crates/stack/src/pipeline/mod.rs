@@ -4,6 +4,7 @@
 //! dropped, and with this process however it ends.
 
 mod http;
+mod roles;
 mod service;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 pub use http::Answer;
+use roles::Addresses;
 use service::Running;
 
 use crate::Endpoints;
@@ -57,17 +59,28 @@ pub struct PipelineOptions {
 pub struct Pipeline {
     options: PipelineOptions,
     environment: Vec<(String, String)>,
+    database: Addresses,
     ports: BTreeMap<&'static str, u16>,
     admin_key: String,
     running: Mutex<BTreeMap<String, Running>>,
 }
 
 impl Pipeline {
-    /// Makes the log and the configuration; starts nothing yet.
+    /// Makes the log, the configuration and an empty ledger; starts nothing yet.
+    ///
+    /// # Errors
+    /// A binary is missing, or `credits log init` or `credits ledger migrate` failed.
+    pub fn init(options: PipelineOptions) -> Result<Self> {
+        let pipeline = Self::init_without_ledger(options)?;
+        pipeline.migrate()?;
+        Ok(pipeline)
+    }
+
+    /// Makes the log and the configuration; [`Pipeline::migrate`] makes the ledger.
     ///
     /// # Errors
     /// A binary is missing, or `credits log init` failed.
-    pub fn init(options: PipelineOptions) -> Result<Self> {
+    pub fn init_without_ledger(options: PipelineOptions) -> Result<Self> {
         std::fs::create_dir_all(&options.folder)
             .with_context(|| format!("cannot make {}", options.folder.display()))?;
         let mut ports = BTreeMap::new();
@@ -75,8 +88,15 @@ impl Pipeline {
             ports.insert(service, free_port()?);
         }
         let admin_key = format!("admin-{}", options.name);
-        let mut pipeline =
-            Self { environment: Vec::new(), ports, admin_key, running: Mutex::default(), options };
+        let mut pipeline = Self {
+            environment: Vec::new(),
+            database: Addresses::default(),
+            ports,
+            admin_key,
+            running: Mutex::default(),
+            options,
+        };
+        pipeline.database = roles::make(&pipeline.options.endpoints.database_url, &pipeline.options.name)?;
         pipeline.environment = pipeline.base_environment()?;
         let partitions = pipeline.options.partitions.to_string();
         let keys = pipeline.keys_folder();
@@ -98,17 +118,29 @@ impl Pipeline {
         Ok(pipeline)
     }
 
+    /// Makes the ledger, as its owner.
+    ///
+    /// # Errors
+    /// `credits ledger migrate` failed.
+    pub fn migrate(&self) -> Result<()> {
+        let mut command = self.command("credits");
+        command.env("FLUXORI__POSTGRES__MIGRATE_URL", self.owner_url());
+        let output = command.args(["ledger", "migrate"]).output().context("cannot run credits")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "credits ledger migrate: {}", said.trim());
+        Ok(())
+    }
+
     fn set(&mut self, name: &str, value: impl Into<String>) {
         self.environment.push((name.to_owned(), value.into()));
     }
 
     fn base_environment(&self) -> Result<Vec<(String, String)>> {
-        let Endpoints { kafka_brokers, database_url, clickhouse_url } = &self.options.endpoints;
-        let (server, _) = database_url.rsplit_once('/').context("DATABASE_URL names no database")?;
+        let Endpoints { kafka_brokers, clickhouse_url, .. } = &self.options.endpoints;
         let name = &self.options.name;
         let mut environment = vec![
             ("KAFKA_BROKERS".to_owned(), kafka_brokers.clone()),
-            ("DATABASE_URL".to_owned(), format!("{server}/{name}")),
+            ("DATABASE_URL".to_owned(), self.database.reader.clone()),
             ("CLICKHOUSE_URL".to_owned(), clickhouse_url.clone()),
             ("FLUXORI__CLICKHOUSE__DATABASE".to_owned(), name.clone()),
             ("FLUXORI__KAFKA__TOPIC".to_owned(), name.clone()),
@@ -135,7 +167,17 @@ impl Pipeline {
         Value::Array(keys.collect()).to_string()
     }
 
-    /// What services and the CLI are configured with.
+    /// The address of the ledger's database for the role that owns it and may do everything in it.
+    pub fn owner_url(&self) -> &str {
+        &self.database.owner
+    }
+
+    /// The address of the ledger's database for the role that the ledger consumer logs in as.
+    pub fn consumer_url(&self) -> &str {
+        &self.database.consumer
+    }
+
+    /// What services and the CLI are configured with. `DATABASE_URL` is a reader's; the ledger consumer gets another.
     pub fn environment(&self) -> &[(String, String)] {
         &self.environment
     }
@@ -187,6 +229,9 @@ impl Pipeline {
 
     fn start_as(&self, service: &str, instance: &str, settings: &[(&str, &str)]) -> Result<()> {
         let mut environment = self.environment.clone();
+        if service == "ledger-consumer" {
+            environment.push(("DATABASE_URL".to_owned(), self.database.consumer.clone()));
+        }
         environment.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let log = self.log_file(instance);
         let running = Running::start(&self.options.binaries, service, environment, &log)?;

@@ -1,0 +1,161 @@
+-- The ledger is a projection of the log: everything in this schema can be rebuilt from it.
+-- No name is qualified: the search path says which schema it is, `ledger` or one that is being rebuilt beside it.
+CREATE TABLE partition_cursors (
+    log_partition integer PRIMARY KEY,
+    next_offset bigint NOT NULL,
+    log_time timestamptz NOT NULL,
+    last_append_time timestamptz NOT NULL,
+    last_record_digest bytea NOT NULL,
+    outcomes_digest bytea NOT NULL,
+    records bigint NOT NULL,
+    debited bigint NOT NULL,
+    commands bigint NOT NULL,
+    rejected bigint NOT NULL,
+    duplicates bigint NOT NULL,
+    quarantined bigint NOT NULL,
+    released bigint NOT NULL,
+    committed_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE partition_cursors IS 'How far the ledger has applied each partition, moved in the transaction of the postings';
+COMMENT ON COLUMN partition_cursors.log_time IS 'Running maximum of append times';
+COMMENT ON COLUMN partition_cursors.outcomes_digest IS 'Running digest over the outcome of every record';
+
+CREATE TABLE global_records (
+    log_partition integer NOT NULL,
+    log_offset bigint NOT NULL,
+    append_time timestamptz NOT NULL,
+    value bytea NOT NULL,
+    PRIMARY KEY (log_partition, log_offset)
+);
+COMMENT ON TABLE global_records IS 'Genesis, keys and rates as they lie in the log: the context of a partition is made of them';
+
+CREATE TABLE organizations (
+    org_id text PRIMARY KEY,
+    log_partition integer NOT NULL,
+    posting_number bigint NOT NULL,
+    head bytea NOT NULL,
+    overdraft_policy text NOT NULL,
+    grace_us bigint NOT NULL,
+    balance numeric NOT NULL,
+    overdraft numeric NOT NULL,
+    granted numeric NOT NULL,
+    adjusted numeric NOT NULL,
+    charged numeric NOT NULL,
+    consumed numeric NOT NULL,
+    overdraft_incurred numeric NOT NULL,
+    absorbed numeric NOT NULL,
+    repaid numeric NOT NULL,
+    expired numeric NOT NULL,
+    next_boundary_at timestamptz
+);
+CREATE INDEX organizations_due ON organizations (log_partition, next_boundary_at, org_id)
+    WHERE next_boundary_at IS NOT NULL;
+COMMENT ON TABLE organizations IS 'One row per open org: its head, policy and totals';
+COMMENT ON COLUMN organizations.balance IS 'Credits left in open allocations less overdraft';
+COMMENT ON COLUMN organizations.next_boundary_at IS 'When the next opening or closing of an allocation is due';
+
+CREATE TABLE credit_allocations (
+    org_id text NOT NULL,
+    allocation_id uuid NOT NULL,
+    user_id text,
+    kind text NOT NULL,
+    purchased boolean NOT NULL,
+    priority integer NOT NULL,
+    scope jsonb NOT NULL,
+    effective_at timestamptz NOT NULL,
+    expires_at timestamptz,
+    status text NOT NULL,
+    granted numeric NOT NULL,
+    adjusted numeric NOT NULL,
+    consumed numeric NOT NULL,
+    repaid numeric NOT NULL,
+    expired numeric NOT NULL,
+    remaining numeric NOT NULL CHECK (remaining >= 0),
+    PRIMARY KEY (org_id, allocation_id)
+);
+CREATE INDEX credit_allocations_live ON credit_allocations (org_id) WHERE status <> 'closed';
+COMMENT ON TABLE credit_allocations IS 'Credits granted to an org or to one of its users; granted + adjusted = remaining + consumed + repaid + expired';
+COMMENT ON COLUMN credit_allocations.user_id IS 'Whose it is; null for the organization''s';
+
+CREATE TABLE credit_transactions (
+    org_id text NOT NULL,
+    number bigint NOT NULL,
+    kind text NOT NULL,
+    effective_at timestamptz NOT NULL,
+    recorded_at timestamptz NOT NULL,
+    amount numeric NOT NULL,
+    entries jsonb NOT NULL,
+    event_id uuid,
+    billing_digest bytea,
+    command_id uuid,
+    user_id text,
+    module text,
+    feature text,
+    provider text,
+    request_model text,
+    model text,
+    certainty text,
+    revision integer,
+    reservation_id uuid,
+    charge jsonb,
+    digest bytea NOT NULL,
+    log_partition integer NOT NULL,
+    log_offset bigint NOT NULL,
+    PRIMARY KEY (org_id, number)
+);
+CREATE UNIQUE INDEX credit_transactions_event ON credit_transactions (org_id, event_id)
+    WHERE event_id IS NOT NULL;
+COMMENT ON TABLE credit_transactions IS 'Immutable postings, numbered without gaps per org';
+COMMENT ON COLUMN credit_transactions.entries IS 'The legs: account, allocation or overdraft, amount';
+COMMENT ON COLUMN credit_transactions.model IS 'The model that answered, where it is known; else the one that was asked for';
+COMMENT ON COLUMN credit_transactions.certainty IS 'exact, at_least or unknown: how certain the quantities of the usage are';
+COMMENT ON COLUMN credit_transactions.revision IS '1, or 2 where the usage supersedes an uncertain revision 1';
+COMMENT ON COLUMN credit_transactions.reservation_id IS 'The hold that the usage settles';
+COMMENT ON COLUMN credit_transactions.charge IS 'Status, tier, revision, lines and cost in USD of a debit';
+COMMENT ON COLUMN credit_transactions.digest IS 'Running digest over all postings of the org up to this one';
+
+CREATE TABLE commands (
+    org_id text NOT NULL,
+    command_id uuid NOT NULL,
+    log_partition integer NOT NULL,
+    log_offset bigint NOT NULL,
+    kind text NOT NULL,
+    payload_digest bytea NOT NULL,
+    rejection text,
+    actor text NOT NULL,
+    reason text NOT NULL,
+    reference text,
+    recorded_at timestamptz NOT NULL,
+    PRIMARY KEY (org_id, command_id, log_partition)
+);
+COMMENT ON TABLE commands IS 'The outcome of every command; global ones have org_id $global and a row per partition';
+COMMENT ON COLUMN commands.rejection IS 'Why it was not carried out; null if it was';
+COMMENT ON COLUMN commands.actor IS 'Who asked for it';
+COMMENT ON COLUMN commands.reference IS 'What it refers to elsewhere: an invoice, a ticket';
+
+CREATE TABLE quarantine (
+    org_id text NOT NULL,
+    log_partition integer NOT NULL,
+    log_offset bigint NOT NULL,
+    reason text NOT NULL,
+    detail text NOT NULL,
+    event_id uuid,
+    append_time timestamptz NOT NULL,
+    key bytea,
+    value bytea,
+    status text NOT NULL DEFAULT 'waiting',
+    PRIMARY KEY (org_id, log_partition, log_offset)
+);
+COMMENT ON TABLE quarantine IS 'Records that were not applied, as they lie in the log, and why; org_id is empty where none could be read';
+COMMENT ON COLUMN quarantine.status IS 'waiting or released';
+
+CREATE TABLE credit_pricing_tiers (
+    provider text NOT NULL,
+    model text NOT NULL,
+    effective_from timestamptz NOT NULL,
+    revision text NOT NULL,
+    aliases text[] NOT NULL,
+    usd_per_million_tokens jsonb NOT NULL,
+    PRIMARY KEY (provider, model, effective_from, revision)
+);
+COMMENT ON TABLE credit_pricing_tiers IS 'Dated prices of models in force for everyone; no org has a price of its own yet';
