@@ -6,15 +6,16 @@ use std::fmt::{self, Display, Write as _};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use fluxori_core::digest::{Canonical, Digest};
-use fluxori_core::fold::Allocation;
+use fluxori_core::fold::{Allocation, PlanState};
 use fluxori_core::id::{EventId, OrgId};
-use fluxori_core::record::QuarantineReason;
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::commit::{CommandRow, PostingRow, QuarantineRow};
 use crate::error::LedgerError;
 use crate::rows::allocation::AllocationRow;
-use crate::rows::outcome::{CommandColumns, QuarantineColumns, RELEASED, STATUS};
+use crate::rows::organization::PlanRow;
+use crate::rows::outcome::{CommandColumns, DISMISSED, QuarantineColumns, RELEASED, STATUS, WAITING};
 use crate::rows::posting::TransactionRow;
 
 /// Which row, of whom: in words.
@@ -95,6 +96,10 @@ impl RowText {
         self.put_some(column, value.map(SortedJson))
     }
 
+    fn holds(&self, column: &'static str, value: &str) -> bool {
+        self.0.iter().any(|(name, found)| *name == column && found.as_deref() == Some(value))
+    }
+
     fn replace(&mut self, column: &'static str, value: &str) {
         if let Some(found) = self.0.iter_mut().find(|(name, _)| *name == column) {
             found.1 = Some(value.to_owned());
@@ -137,7 +142,7 @@ pub struct Contents {
     pub postings: BTreeMap<String, Digest>,
     /// Allocations, outcomes of commands, quarantined records.
     pub rows: BTreeMap<RowKey, RowText>,
-    waiting: HashMap<(OrgId, EventId), RowKey>,
+    quarantined: HashMap<(OrgId, EventId, Digest), Vec<RowKey>>,
 }
 
 impl Contents {
@@ -177,25 +182,61 @@ impl Contents {
     pub fn put_quarantined(&mut self, partition: i32, row: &QuarantineRow) {
         let (key, text) = QuarantineColumns::of(row, partition).text();
         let quarantined = &row.quarantined;
-        if let (QuarantineReason::OrgNotOpen, Some(org), Some(event)) =
-            (quarantined.reason, &quarantined.org, quarantined.event_id)
-        {
-            self.waiting.insert((org.clone(), event), key.clone());
+        if let (Some(org), Some((event, digest))) = (&quarantined.org, quarantined.event) {
+            self.quarantined.entry((org.clone(), event, digest)).or_default().push(key.clone());
         }
         self.put((key, text));
     }
 
-    /// Usage that had waited for its org and was debited.
-    pub fn release(&mut self, org: &OrgId, event: EventId) {
-        let key = self.waiting.remove(&(org.clone(), event));
-        if let Some(text) = key.and_then(|key| self.rows.get_mut(&key)) {
-            text.replace(STATUS, RELEASED);
+    /// Usage that was released from the quarantine, by name or when its org was opened.
+    pub fn release(&mut self, org: &OrgId, event: EventId, billing_digest: Digest) {
+        for key in self.quarantined.get(&(org.clone(), event, billing_digest)).into_iter().flatten() {
+            if let Some(text) = self.rows.get_mut(key) {
+                text.replace(STATUS, RELEASED);
+            }
         }
+    }
+
+    /// A record that was dismissed, unless it was released.
+    pub fn dismiss(&mut self, org: &OrgId, partition: i32, offset: i64) {
+        let key = quarantine_key(org.as_str(), partition, offset);
+        if let Some(text) = self.rows.get_mut(&key).filter(|text| text.holds(STATUS, WAITING)) {
+            text.replace(STATUS, DISMISSED);
+        }
+    }
+
+    /// The plan of an org as it is now.
+    ///
+    /// # Errors
+    /// It cannot be written as a row.
+    pub fn put_plan(&mut self, org: &OrgId, plan: &PlanState) -> Result<(), LedgerError> {
+        self.put(PlanRow::of(org, plan)?.text());
+        Ok(())
+    }
+
+    /// A correction that waits for its event.
+    pub fn put_waiting_correction(&mut self, org: &OrgId, event: EventId, offset: i64) {
+        self.put(waiting_correction(org.as_str(), event.0, offset));
+    }
+
+    /// The event of a correction that waited has come.
+    pub fn remove_waiting_correction(&mut self, org: &OrgId, event: EventId) {
+        self.rows.remove(&waiting_correction(org.as_str(), event.0, 0).0);
     }
 
     pub(crate) fn put(&mut self, (key, text): (RowKey, RowText)) {
         self.rows.insert(key, text);
     }
+}
+
+pub(crate) fn waiting_correction(org_id: &str, event: Uuid, offset: i64) -> (RowKey, RowText) {
+    let mut text = RowText::default();
+    text.put("log_offset", offset);
+    (RowKey::new(org_id, None, format!("the correction that waits for event {event}")), text)
+}
+
+pub(crate) fn quarantine_key(org_id: &str, partition: i32, offset: i64) -> RowKey {
+    RowKey::new(org_id, Some(partition), format!("the quarantined record at offset {offset}"))
 }
 
 /// The row of a posting in words.

@@ -22,7 +22,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 pub use commit::{BatchWrite, CommandRow, Cursor, GlobalRecord, PostingRow, QuarantineRow};
 pub use content::{ColumnDifference, Contents, RowKey, RowText, posting_text};
 pub use error::LedgerError;
-pub use load::{Loaded, Needed, WaitingRecord};
+pub use load::{Loaded, Needed, StoredCharge, WaitingRecord};
 pub use migrate::Migrated;
 pub use read::*;
 pub use roles::{LEDGER_ROLE, READER_ROLE};

@@ -39,7 +39,7 @@ impl Ledger {
         .await?;
         let cursor = sqlx::query!(
             "SELECT next_offset, log_time, last_append_time, last_record_digest, outcomes_digest, records, debited,
-                    commands, rejected, duplicates, quarantined, released
+                    commands, rejected, duplicates, quarantined, released, superseded
              FROM partition_cursors WHERE log_partition = $1",
             partition,
         )
@@ -60,6 +60,7 @@ impl Ledger {
                     duplicates: row.duplicates,
                     quarantined: row.quarantined,
                     released: row.released,
+                    superseded: row.superseded,
                 },
             })
         })

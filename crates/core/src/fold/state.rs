@@ -75,6 +75,8 @@ pub struct OrgState {
     count: usize,
     /// Allocations that changed since [`OrgState::take_changed`].
     changed: BTreeMap<AllocationId, Account>,
+    /// Whether the plan changed since [`OrgState::take_plan_change`].
+    plan_changed: bool,
     /// Closed allocations that a correction may need, or that closed since then.
     closed: BTreeMap<AllocationId, Allocation>,
 }
@@ -104,6 +106,7 @@ impl OrgState {
             boundaries: BTreeMap::new(),
             count: 0,
             changed: BTreeMap::new(),
+            plan_changed: false,
             closed: BTreeMap::new(),
         };
         for allocation in allocations {
@@ -179,6 +182,17 @@ impl OrgState {
     pub fn take_changed(&mut self) -> Vec<Allocation> {
         let changed = std::mem::take(&mut self.changed);
         changed.iter().filter_map(|(id, account)| self.find(account, *id).cloned()).collect()
+    }
+
+    /// Whether the plan changed since the last call.
+    pub const fn take_plan_change(&mut self) -> bool {
+        std::mem::replace(&mut self.plan_changed, false)
+    }
+
+    /// Puts another plan in place, or none.
+    pub(super) fn set_plan_state(&mut self, plan: Option<PlanState>) {
+        self.record.plan = plan;
+        self.plan_changed = true;
     }
 
     /// The first boundary that is due at `now`: its instant, whether it is a closing, and of which allocation.

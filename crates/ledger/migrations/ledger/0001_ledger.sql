@@ -14,6 +14,7 @@ CREATE TABLE partition_cursors (
     duplicates bigint NOT NULL,
     quarantined bigint NOT NULL,
     released bigint NOT NULL,
+    superseded bigint NOT NULL,
     committed_at timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE partition_cursors IS 'How far the ledger has applied each partition, moved in the transaction of the postings';
@@ -34,8 +35,10 @@ CREATE TABLE organizations (
     log_partition integer NOT NULL,
     posting_number bigint NOT NULL,
     head bytea NOT NULL,
-    overdraft_policy text NOT NULL,
+    overdraft_policy text,
     grace_us bigint NOT NULL,
+    suspended boolean NOT NULL,
+    suspended_users jsonb NOT NULL,
     balance numeric NOT NULL,
     overdraft numeric NOT NULL,
     granted numeric NOT NULL,
@@ -46,13 +49,29 @@ CREATE TABLE organizations (
     absorbed numeric NOT NULL,
     repaid numeric NOT NULL,
     expired numeric NOT NULL,
+    due numeric NOT NULL,
     next_boundary_at timestamptz
 );
 CREATE INDEX organizations_due ON organizations (log_partition, next_boundary_at, org_id)
     WHERE next_boundary_at IS NOT NULL;
 COMMENT ON TABLE organizations IS 'One row per open org: its head, policy and totals';
-COMMENT ON COLUMN organizations.balance IS 'Credits left in open allocations less overdraft';
+COMMENT ON COLUMN organizations.overdraft_policy IS 'carry or absorb; null: carry, or absorb while the plan is a trial';
+COMMENT ON COLUMN organizations.suspended IS 'Whether checks refuse all calls of the org';
+COMMENT ON COLUMN organizations.suspended_users IS 'Users whose calls checks refuse';
+COMMENT ON COLUMN organizations.balance IS 'Credits left in open allocations, or waiting to roll over, less overdraft';
+COMMENT ON COLUMN organizations.charged IS 'Credits charged for usage, as corrected';
+COMMENT ON COLUMN organizations.due IS 'Credits that credit limits lent until their end, to be paid';
 COMMENT ON COLUMN organizations.next_boundary_at IS 'When the next opening or closing of an allocation is due';
+
+CREATE TABLE plans (
+    org_id text PRIMARY KEY,
+    revision uuid NOT NULL,
+    plan jsonb NOT NULL,
+    granted_until jsonb NOT NULL
+);
+COMMENT ON TABLE plans IS 'The plan of each org that is on one';
+COMMENT ON COLUMN plans.revision IS 'The set_plan command that put it in force';
+COMMENT ON COLUMN plans.granted_until IS 'By item and user (none: the organization): where the last period ends that was granted';
 
 CREATE TABLE credit_allocations (
     org_id text NOT NULL,
@@ -64,18 +83,36 @@ CREATE TABLE credit_allocations (
     scope jsonb NOT NULL,
     effective_at timestamptz NOT NULL,
     expires_at timestamptz,
+    plan_revision uuid,
+    plan_item text,
+    period_start timestamptz,
+    period_end timestamptz,
     status text NOT NULL,
     granted numeric NOT NULL,
     adjusted numeric NOT NULL,
+    moved numeric NOT NULL,
     consumed numeric NOT NULL,
     repaid numeric NOT NULL,
+    repaid_in bigint NOT NULL,
     expired numeric NOT NULL,
     remaining numeric NOT NULL CHECK (remaining >= 0),
     PRIMARY KEY (org_id, allocation_id)
 );
 CREATE INDEX credit_allocations_live ON credit_allocations (org_id) WHERE status <> 'closed';
-COMMENT ON TABLE credit_allocations IS 'Credits granted to an org or to one of its users; granted + adjusted = remaining + consumed + repaid + expired';
+COMMENT ON TABLE credit_allocations IS 'Credits granted to an org or to one of its users; granted + adjusted + moved = remaining + consumed + repaid + expired';
 COMMENT ON COLUMN credit_allocations.user_id IS 'Whose it is; null for the organization''s';
+COMMENT ON COLUMN credit_allocations.plan_item IS 'Which item of the plan it is a period of; null if of none';
+COMMENT ON COLUMN credit_allocations.status IS 'scheduled, open, rolling_over (ended; what is left waits for the next period) or closed';
+COMMENT ON COLUMN credit_allocations.moved IS 'What transfers and rollovers brought in less what they took out';
+COMMENT ON COLUMN credit_allocations.repaid_in IS 'Number of the posting that paid off overdraft; 0 if there is none';
+
+CREATE VIEW accounts AS
+SELECT org_id, NULL::text AS user_id, balance, overdraft, suspended FROM organizations
+UNION ALL
+SELECT a.org_id, a.user_id, coalesce(sum(a.remaining) FILTER (WHERE a.status = 'open'), 0), 0, o.suspended_users ? a.user_id
+FROM credit_allocations a JOIN organizations o USING (org_id)
+WHERE a.user_id IS NOT NULL GROUP BY a.org_id, a.user_id, o.suspended_users;
+COMMENT ON VIEW accounts IS 'Who pays: each organization (its balance is that of all its accounts) and each user with allocations of their own';
 
 CREATE TABLE credit_transactions (
     org_id text NOT NULL,
@@ -98,20 +135,24 @@ CREATE TABLE credit_transactions (
     revision integer,
     reservation_id uuid,
     charge jsonb,
+    split jsonb,
+    subject_digest bytea,
     digest bytea NOT NULL,
     log_partition integer NOT NULL,
     log_offset bigint NOT NULL,
     PRIMARY KEY (org_id, number)
 );
-CREATE UNIQUE INDEX credit_transactions_event ON credit_transactions (org_id, event_id)
+CREATE UNIQUE INDEX credit_transactions_event ON credit_transactions (org_id, event_id, revision)
     WHERE event_id IS NOT NULL;
 COMMENT ON TABLE credit_transactions IS 'Immutable postings, numbered without gaps per org';
 COMMENT ON COLUMN credit_transactions.entries IS 'The legs: account, allocation or overdraft, amount';
 COMMENT ON COLUMN credit_transactions.model IS 'The model that answered, where it is known; else the one that was asked for';
 COMMENT ON COLUMN credit_transactions.certainty IS 'exact, at_least or unknown: how certain the quantities of the usage are';
-COMMENT ON COLUMN credit_transactions.revision IS '1, or 2 where the usage supersedes an uncertain revision 1';
+COMMENT ON COLUMN credit_transactions.revision IS 'Of the charge: that of the event at first, one more after each correction';
 COMMENT ON COLUMN credit_transactions.reservation_id IS 'The hold that the usage settles';
 COMMENT ON COLUMN credit_transactions.charge IS 'Status, tier, revision, lines and cost in USD of a debit';
+COMMENT ON COLUMN credit_transactions.split IS 'What a corrected charge took, in order, as it is now; null where that is the entries';
+COMMENT ON COLUMN credit_transactions.subject_digest IS 'What an event that supersedes this uncertain one must have in common with it';
 COMMENT ON COLUMN credit_transactions.digest IS 'Running digest over all postings of the org up to this one';
 
 CREATE TABLE commands (
@@ -133,6 +174,16 @@ COMMENT ON COLUMN commands.rejection IS 'Why it was not carried out; null if it 
 COMMENT ON COLUMN commands.actor IS 'Who asked for it';
 COMMENT ON COLUMN commands.reference IS 'What it refers to elsewhere: an invoice, a ticket';
 
+CREATE TABLE waiting_corrections (
+    org_id text NOT NULL,
+    event_id uuid NOT NULL,
+    log_partition integer NOT NULL,
+    log_offset bigint NOT NULL,
+    value bytea NOT NULL,
+    PRIMARY KEY (org_id, event_id)
+);
+COMMENT ON TABLE waiting_corrections IS 'Corrections whose event has not come, as they lie in the log';
+
 CREATE TABLE quarantine (
     org_id text NOT NULL,
     log_partition integer NOT NULL,
@@ -140,6 +191,7 @@ CREATE TABLE quarantine (
     reason text NOT NULL,
     detail text NOT NULL,
     event_id uuid,
+    billing_digest bytea,
     append_time timestamptz NOT NULL,
     key bytea,
     value bytea,
@@ -147,7 +199,9 @@ CREATE TABLE quarantine (
     PRIMARY KEY (org_id, log_partition, log_offset)
 );
 COMMENT ON TABLE quarantine IS 'Records that were not applied, as they lie in the log, and why; org_id is empty where none could be read';
-COMMENT ON COLUMN quarantine.status IS 'waiting or released';
+CREATE INDEX quarantine_event ON quarantine (org_id, event_id) WHERE event_id IS NOT NULL;
+COMMENT ON COLUMN quarantine.billing_digest IS 'Of usage that could be read: with the event id it names what is released';
+COMMENT ON COLUMN quarantine.status IS 'waiting, released or dismissed';
 
 CREATE TABLE credit_pricing_tiers (
     provider text NOT NULL,

@@ -5,7 +5,7 @@ mod postings;
 mod states;
 
 use fluxori_core::digest::Digest;
-use fluxori_core::fold::{Allocation, Counters, OrgState, Outcome, Quarantined};
+use fluxori_core::fold::{Allocation, Counters, OrgState, Outcome, PlanState, Quarantined};
 use fluxori_core::id::{CommandId, EventId, OrgId};
 use fluxori_core::posting::Posting;
 use fluxori_core::rates::PricingTier;
@@ -89,7 +89,7 @@ impl CommandRow {
                 (Some(org.clone()), *kind, *payload_digest, rejection)
             }
             Outcome::Global(global) => (None, global.kind, global.payload_digest, &global.rejection),
-            Outcome::Debited | Outcome::Tick | Outcome::Duplicate(_) | Outcome::Quarantined(_) => {
+            Outcome::Debited | Outcome::Superseded | Outcome::Tick | Outcome::Duplicate(_) | Outcome::Quarantined(_) => {
                 return None;
             }
         };
@@ -139,14 +139,22 @@ pub struct BatchWrite {
     pub postings: Vec<PostingRow>,
     /// Orgs as they are afterwards.
     pub orgs: Vec<OrgState>,
+    /// Plans that changed.
+    pub plans: Vec<(OrgId, Option<PlanState>)>,
     /// Allocations as they are afterwards.
     pub allocations: Vec<(OrgId, Allocation)>,
     /// Outcomes of commands.
     pub commands: Vec<CommandRow>,
     /// Records that were not applied.
     pub quarantine: Vec<QuarantineRow>,
-    /// Events that were released from the quarantine.
-    pub released: Vec<(OrgId, EventId)>,
+    /// Events that were released from the quarantine, and their billing digests.
+    pub released: Vec<(OrgId, EventId, Digest)>,
+    /// Offsets of records in the quarantine that were dismissed.
+    pub dismissed: Vec<(OrgId, i64)>,
+    /// Corrections that wait for their event: whose, which event, at which offset, and the record's value.
+    pub waiting_corrections: Vec<(OrgId, EventId, i64, Vec<u8>)>,
+    /// Events that came and took the correction that waited for them.
+    pub corrected: Vec<(OrgId, EventId)>,
     /// Global records, ticks left out.
     pub globals: Vec<GlobalRecord>,
     /// Pricing tiers in force afterwards, if a revision was sealed.
@@ -165,10 +173,13 @@ impl Ledger {
         move_cursor(&mut transaction, write).await?;
         postings::insert(&mut transaction, write).await?;
         states::upsert_orgs(&mut transaction, write).await?;
+        states::upsert_plans(&mut transaction, write).await?;
         states::upsert_allocations(&mut transaction, write).await?;
         outcomes::insert_commands(&mut transaction, write).await?;
         outcomes::insert_quarantine(&mut transaction, write).await?;
         outcomes::release(&mut transaction, write).await?;
+        outcomes::dismiss(&mut transaction, write).await?;
+        outcomes::keep_corrections(&mut transaction, write).await?;
         outcomes::insert_globals(&mut transaction, write).await?;
         outcomes::insert_tiers(&mut transaction, write).await?;
         transaction.commit().await?;
@@ -196,13 +207,13 @@ async fn move_cursor(transaction: &mut Tx, write: &BatchWrite) -> Result<(), Led
     let moved = sqlx::query!(
         "INSERT INTO partition_cursors AS c (log_partition, next_offset, log_time, last_append_time,
              last_record_digest, outcomes_digest, records, debited, commands, rejected, duplicates, quarantined,
-             released)
-         SELECT $1, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14
+             released, superseded)
+         SELECT $1, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15
          WHERE $2::bigint = 0 OR EXISTS (SELECT FROM partition_cursors WHERE log_partition = $1)
          ON CONFLICT (log_partition) DO UPDATE SET
              next_offset = $3, log_time = $4, last_append_time = $5, last_record_digest = $6, outcomes_digest = $7,
              records = $8, debited = $9, commands = $10, rejected = $11, duplicates = $12, quarantined = $13,
-             released = $14, committed_at = now()
+             released = $14, superseded = $15, committed_at = now()
          WHERE c.next_offset = $2::bigint",
         write.partition,
         write.start_offset,
@@ -218,6 +229,7 @@ async fn move_cursor(transaction: &mut Tx, write: &BatchWrite) -> Result<(), Led
         counters.duplicates,
         counters.quarantined,
         counters.released,
+        counters.superseded,
     )
     .execute(&mut **transaction)
     .await?;

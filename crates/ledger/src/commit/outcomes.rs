@@ -1,5 +1,3 @@
-use uuid::Uuid;
-
 use super::{BatchWrite, Tx};
 use crate::error::LedgerError;
 use crate::rows::outcome::CommandColumns;
@@ -41,15 +39,16 @@ pub(super) async fn insert_quarantine(transaction: &mut Tx, write: &BatchWrite) 
         // A detail may quote what a producer sent.
         let detail = rows::storable(&quarantined.detail);
         sqlx::query!(
-            "INSERT INTO quarantine (org_id, log_partition, log_offset, reason, detail, event_id, append_time,
-                 key, value)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            "INSERT INTO quarantine (org_id, log_partition, log_offset, reason, detail, event_id, billing_digest,
+                 append_time, key, value)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
             quarantined.org.as_ref().map_or("", |org| org.as_str()),
             write.partition,
             row.offset,
             quarantined.reason.as_str(),
             detail,
-            quarantined.event_id.map(|id| id.0),
+            quarantined.event.map(|(id, _)| id.0),
+            quarantined.event.as_ref().map(|(_, digest)| digest.0.as_slice()),
             to_column(row.append_time),
             row.key.as_deref(),
             row.value.as_deref(),
@@ -64,17 +63,59 @@ pub(super) async fn release(transaction: &mut Tx, write: &BatchWrite) -> Result<
     if write.released.is_empty() {
         return Ok(());
     }
-    let (orgs, ids): (Vec<String>, Vec<Uuid>) =
-        write.released.iter().map(|(org, id)| (org.to_string(), id.0)).unzip();
+    let released = &write.released;
     sqlx::query!(
         "UPDATE quarantine AS q SET status = 'released'
-         FROM (SELECT unnest($1::text[]) AS org_id, unnest($2::uuid[]) AS event_id) AS r
-         WHERE q.org_id = r.org_id AND q.event_id = r.event_id AND q.reason = 'org_not_open' AND q.status = 'waiting'",
-        &orgs,
-        &ids,
+         FROM (SELECT unnest($1::text[]) AS org_id, unnest($2::uuid[]) AS event_id, unnest($3::bytea[]) AS digest) AS r
+         WHERE q.org_id = r.org_id AND q.event_id = r.event_id AND q.billing_digest = r.digest",
+        &column(released, |(org, ..)| org.as_str()) as _,
+        &column(released, |(_, event, _)| event.0),
+        &column(released, |(.., digest)| digest.0.as_slice()) as _,
     )
     .execute(&mut **transaction)
     .await?;
+    Ok(())
+}
+
+/// A record that was released stays so.
+pub(super) async fn dismiss(transaction: &mut Tx, write: &BatchWrite) -> Result<(), LedgerError> {
+    for (org, offset) in &write.dismissed {
+        sqlx::query!(
+            "UPDATE quarantine SET status = 'dismissed'
+             WHERE org_id = $1 AND log_partition = $2 AND log_offset = $3 AND status = 'waiting'",
+            org.as_str(),
+            write.partition,
+            offset,
+        )
+        .execute(&mut **transaction)
+        .await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn keep_corrections(transaction: &mut Tx, write: &BatchWrite) -> Result<(), LedgerError> {
+    for (org, event, offset, value) in &write.waiting_corrections {
+        sqlx::query!(
+            "INSERT INTO waiting_corrections (org_id, event_id, log_partition, log_offset, value)
+             VALUES ($1, $2, $3, $4, $5)",
+            org.as_str(),
+            event.0,
+            write.partition,
+            offset,
+            value.as_slice(),
+        )
+        .execute(&mut **transaction)
+        .await?;
+    }
+    for (org, event) in &write.corrected {
+        sqlx::query!(
+            "DELETE FROM waiting_corrections WHERE org_id = $1 AND event_id = $2",
+            org.as_str(),
+            event.0,
+        )
+        .execute(&mut **transaction)
+        .await?;
+    }
     Ok(())
 }
 

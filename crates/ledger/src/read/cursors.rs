@@ -35,7 +35,7 @@ impl Ledger {
 pub(super) async fn cursors<'c>(executor: impl PgExecutor<'c>) -> Result<Vec<PartitionCursor>, LedgerError> {
     let rows = sqlx::query!(
         "SELECT log_partition, next_offset, log_time, last_append_time, last_record_digest, outcomes_digest, records,
-                debited, commands, rejected, duplicates, quarantined, released, committed_at
+                debited, commands, rejected, duplicates, quarantined, released, superseded, committed_at
          FROM partition_cursors ORDER BY log_partition",
     )
     .fetch_all(executor)
@@ -51,6 +51,7 @@ pub(super) async fn cursors<'c>(executor: impl PgExecutor<'c>) -> Result<Vec<Par
                 duplicates: row.duplicates,
                 quarantined: row.quarantined,
                 released: row.released,
+                superseded: row.superseded,
             };
             let cursor = Cursor {
                 next_offset: row.next_offset,

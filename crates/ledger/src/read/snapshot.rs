@@ -1,35 +1,22 @@
-use std::time::Duration;
-
-use chrono::{DateTime, Utc};
 use fluxori_core::amount::Credits;
-use fluxori_core::command::Policy;
-use fluxori_core::digest::Digest;
-use fluxori_core::fold::{Allocation, AllocationStatus, OrgTotals};
+use fluxori_core::fold::{Allocation, AllocationStatus, OrgRecord};
 use fluxori_core::id::{AllocationId, OrgId, UserId};
 use fluxori_core::time::Timestamp;
-use rust_decimal::Decimal;
 use sqlx::PgExecutor;
 
 use crate::rows::allocation::AllocationRow;
+use crate::rows::organization::OrganizationRow;
 use crate::rows::{self, unreadable};
 use crate::{Ledger, LedgerError};
 
 /// An open org as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Organization {
-    /// Whose row this is.
-    pub org: OrgId,
+    /// Its state, the allocations apart.
+    pub record: OrgRecord,
     /// The partition of its records.
     pub partition: i32,
-    /// Number of the last posting.
-    pub number: i64,
-    /// Running digest up to it.
-    pub head: Digest,
-    /// What the org has chosen.
-    pub policy: Policy,
-    /// What the postings add up to.
-    pub totals: OrgTotals,
-    /// Credits left in open allocations less overdraft.
+    /// Credits left in open allocations, or waiting to roll over, less overdraft.
     pub balance: Credits,
     /// Credits owed.
     pub overdraft: Credits,
@@ -108,52 +95,16 @@ pub struct OrgSums {
     pub balance: Credits,
 }
 
-/// The columns of an org.
-pub(super) struct OrganizationRow {
-    pub(super) org_id: String,
-    log_partition: i32,
-    posting_number: i64,
-    head: Vec<u8>,
-    overdraft_policy: String,
-    grace_us: i64,
-    balance: Decimal,
-    overdraft: Decimal,
-    granted: Decimal,
-    adjusted: Decimal,
-    charged: Decimal,
-    consumed: Decimal,
-    overdraft_incurred: Decimal,
-    absorbed: Decimal,
-    repaid: Decimal,
-    expired: Decimal,
-    next_boundary_at: Option<DateTime<Utc>>,
-}
+impl TryFrom<OrganizationRow> for Organization {
+    type Error = LedgerError;
 
-impl OrganizationRow {
-    fn read(self) -> Result<Organization, LedgerError> {
-        let grace = u64::try_from(self.grace_us).map_err(|_| unreadable("a grace", self.grace_us))?;
-        Ok(Organization {
-            org: rows::org_id(&self.org_id)?,
-            partition: self.log_partition,
-            number: self.posting_number,
-            head: rows::digest(&self.head)?,
-            policy: Policy {
-                overdraft: rows::overdraft_policy(&self.overdraft_policy)?,
-                grace: Duration::from_micros(grace),
-            },
-            totals: OrgTotals {
-                granted: rows::credits(self.granted)?,
-                adjusted: rows::credits(self.adjusted)?,
-                charged: rows::credits(self.charged)?,
-                consumed: rows::credits(self.consumed)?,
-                overdraft_incurred: rows::credits(self.overdraft_incurred)?,
-                absorbed: rows::credits(self.absorbed)?,
-                repaid: rows::credits(self.repaid)?,
-                expired: rows::credits(self.expired)?,
-            },
-            balance: rows::credits(self.balance)?,
-            overdraft: rows::credits(self.overdraft)?,
-            next_boundary: self.next_boundary_at.map(Timestamp::from),
+    fn try_from(row: OrganizationRow) -> Result<Self, LedgerError> {
+        Ok(Self {
+            partition: row.log_partition,
+            balance: rows::credits(row.balance)?,
+            overdraft: rows::credits(row.overdraft)?,
+            next_boundary: row.next_boundary_at.map(Timestamp::from),
+            record: row.record()?,
         })
     }
 }
@@ -165,20 +116,25 @@ impl Ledger {
         let rows = sqlx::query!(
             r#"SELECT c.next_offset AS "next_offset?", c.log_time AS "log_time?", c.committed_at AS "committed_at?",
                       o.org_id AS "org_id?", o.posting_number AS "posting_number?", o.head AS "head?",
-                      o.overdraft_policy AS "overdraft_policy?", o.grace_us AS "grace_us?", o.balance AS "balance?",
+                      o.overdraft_policy, o.grace_us AS "grace_us?", o.suspended AS "suspended?",
+                      o.suspended_users AS "suspended_users?", o.balance AS "balance?",
                       o.overdraft AS "overdraft?", o.granted AS "org_granted?", o.adjusted AS "org_adjusted?",
                       o.charged AS "org_charged?", o.consumed AS "org_consumed?",
                       o.overdraft_incurred AS "overdraft_incurred?", o.absorbed AS "absorbed?",
-                      o.repaid AS "org_repaid?", o.expired AS "org_expired?",
-                      o.next_boundary_at AS "next_boundary_at?",
+                      o.repaid AS "org_repaid?", o.expired AS "org_expired?", o.due AS "due?",
+                      o.next_boundary_at, p.revision AS "revision?", p.plan AS "plan?",
+                      p.granted_until AS "granted_until?",
                       a.allocation_id AS "allocation_id?", a.user_id AS "user_id?", a.kind AS "kind?",
                       a.purchased AS "purchased?", a.priority AS "priority?", a.scope AS "scope?",
-                      a.effective_at AS "effective_at?", a.expires_at AS "expires_at?", a.status AS "status?",
-                      a.granted AS "granted?", a.adjusted AS "adjusted?", a.consumed AS "consumed?",
-                      a.repaid AS "repaid?", a.expired AS "expired?", a.remaining AS "remaining?"
+                      a.effective_at AS "effective_at?", a.expires_at AS "expires_at?",
+                      a.plan_revision, a.plan_item, a.period_start, a.period_end, a.status AS "status?",
+                      a.granted AS "granted?", a.adjusted AS "adjusted?", a.moved AS "moved?",
+                      a.consumed AS "consumed?", a.repaid AS "repaid?", a.repaid_in AS "repaid_in?",
+                      a.expired AS "expired?", a.remaining AS "remaining?"
                FROM (SELECT $1::text AS org_id, $2::integer AS log_partition) AS asked
                LEFT JOIN partition_cursors c ON c.log_partition = asked.log_partition
                LEFT JOIN organizations o ON o.org_id = asked.org_id
+               LEFT JOIN plans p ON p.org_id = asked.org_id
                LEFT JOIN credit_allocations a ON a.org_id = asked.org_id AND a.status <> 'closed'"#,
             org.as_str(),
             partition,
@@ -203,8 +159,10 @@ impl Ledger {
                     log_partition: partition,
                     posting_number: row.posting_number.unwrap_or_default(),
                     head: row.head.unwrap_or_default(),
-                    overdraft_policy: row.overdraft_policy.unwrap_or_default(),
+                    overdraft_policy: row.overdraft_policy,
                     grace_us: row.grace_us.unwrap_or_default(),
+                    suspended: row.suspended.unwrap_or_default(),
+                    suspended_users: row.suspended_users.unwrap_or_default(),
                     balance: row.balance.unwrap_or_default(),
                     overdraft: row.overdraft.unwrap_or_default(),
                     granted: row.org_granted.unwrap_or_default(),
@@ -215,9 +173,13 @@ impl Ledger {
                     absorbed: row.absorbed.unwrap_or_default(),
                     repaid: row.org_repaid.unwrap_or_default(),
                     expired: row.org_expired.unwrap_or_default(),
+                    due: row.due.unwrap_or_default(),
                     next_boundary_at: row.next_boundary_at,
+                    plan_revision: row.revision,
+                    plan: row.plan,
+                    granted_until: row.granted_until,
                 };
-                snapshot.org = Some(columns.read()?);
+                snapshot.org = Some(columns.try_into()?);
             }
             let Some(allocation_id) = row.allocation_id else { continue };
             let columns = AllocationRow {
@@ -230,11 +192,17 @@ impl Ledger {
                 scope: row.scope.unwrap_or_default(),
                 effective_at: row.effective_at.unwrap_or_default(),
                 expires_at: row.expires_at,
+                plan_revision: row.plan_revision,
+                plan_item: row.plan_item,
+                period_start: row.period_start,
+                period_end: row.period_end,
                 status: row.status.unwrap_or_default(),
                 granted: row.granted.unwrap_or_default(),
                 adjusted: row.adjusted.unwrap_or_default(),
+                moved: row.moved.unwrap_or_default(),
                 consumed: row.consumed.unwrap_or_default(),
                 repaid: row.repaid.unwrap_or_default(),
+                repaid_in: row.repaid_in.unwrap_or_default(),
                 expired: row.expired.unwrap_or_default(),
                 remaining: row.remaining.unwrap_or_default(),
             };
@@ -247,23 +215,28 @@ impl Ledger {
     pub async fn organization(&self, org: &OrgId) -> Result<Option<Organization>, LedgerError> {
         let row = sqlx::query_as!(
             OrganizationRow,
-            "SELECT org_id, log_partition, posting_number, head, overdraft_policy, grace_us, balance, overdraft,
-                    granted, adjusted, charged, consumed, overdraft_incurred, absorbed, repaid, expired,
-                    next_boundary_at
-             FROM organizations WHERE org_id = $1",
+            "SELECT o.org_id, o.log_partition, o.posting_number, o.head, o.overdraft_policy, o.grace_us, o.suspended,
+               o.suspended_users, o.balance, o.overdraft, o.granted, o.adjusted, o.charged, o.consumed,
+               o.overdraft_incurred, o.absorbed, o.repaid, o.expired, o.due, o.next_boundary_at,
+               (SELECT revision FROM plans p WHERE p.org_id = o.org_id) AS plan_revision,
+               (SELECT plan FROM plans p WHERE p.org_id = o.org_id) AS plan,
+               (SELECT granted_until FROM plans p WHERE p.org_id = o.org_id) AS granted_until
+               FROM organizations o
+               WHERE o.org_id = $1",
             org.as_str(),
         )
         .fetch_optional(&self.pool)
         .await?;
-        row.map(OrganizationRow::read).transpose()
+        row.map(Organization::try_from).transpose()
     }
 
     /// The allocations of an org, closed ones too if wanted; latest beginning first.
     pub async fn allocations(&self, org: &OrgId, closed_too: bool) -> Result<Vec<Allocation>, LedgerError> {
         let rows = sqlx::query_as!(
             AllocationRow,
-            "SELECT org_id, allocation_id, user_id, kind, purchased, priority, scope, effective_at, expires_at, status,
-                    granted, adjusted, consumed, repaid, expired, remaining
+            "SELECT org_id, allocation_id, user_id, kind, purchased, priority, scope, effective_at, expires_at,
+                    plan_revision, plan_item, period_start, period_end, status, granted, adjusted, moved, consumed,
+                    repaid, repaid_in, expired, remaining
              FROM credit_allocations WHERE org_id = $1 AND ($2 OR status <> 'closed')
              ORDER BY effective_at DESC, allocation_id",
             org.as_str(),
@@ -278,8 +251,9 @@ impl Ledger {
     pub async fn allocation(&self, org: &OrgId, id: AllocationId) -> Result<Option<Allocation>, LedgerError> {
         let row = sqlx::query_as!(
             AllocationRow,
-            "SELECT org_id, allocation_id, user_id, kind, purchased, priority, scope, effective_at, expires_at, status,
-                    granted, adjusted, consumed, repaid, expired, remaining
+            "SELECT org_id, allocation_id, user_id, kind, purchased, priority, scope, effective_at, expires_at,
+                    plan_revision, plan_item, period_start, period_end, status, granted, adjusted, moved, consumed,
+                    repaid, repaid_in, expired, remaining
              FROM credit_allocations WHERE org_id = $1 AND allocation_id = $2",
             org.as_str(),
             id.0,
@@ -317,11 +291,16 @@ pub(super) async fn organizations<'c>(
 ) -> Result<Vec<Organization>, LedgerError> {
     let rows = sqlx::query_as!(
         OrganizationRow,
-        "SELECT org_id, log_partition, posting_number, head, overdraft_policy, grace_us, balance, overdraft, granted,
-                adjusted, charged, consumed, overdraft_incurred, absorbed, repaid, expired, next_boundary_at
-         FROM organizations ORDER BY org_id",
+        "SELECT o.org_id, o.log_partition, o.posting_number, o.head, o.overdraft_policy, o.grace_us, o.suspended,
+               o.suspended_users, o.balance, o.overdraft, o.granted, o.adjusted, o.charged, o.consumed,
+               o.overdraft_incurred, o.absorbed, o.repaid, o.expired, o.due, o.next_boundary_at,
+               (SELECT revision FROM plans p WHERE p.org_id = o.org_id) AS plan_revision,
+               (SELECT plan FROM plans p WHERE p.org_id = o.org_id) AS plan,
+               (SELECT granted_until FROM plans p WHERE p.org_id = o.org_id) AS granted_until
+               FROM organizations o
+               ORDER BY o.org_id",
     )
     .fetch_all(executor)
     .await?;
-    rows.into_iter().map(OrganizationRow::read).collect()
+    rows.into_iter().map(Organization::try_from).collect()
 }

@@ -67,7 +67,7 @@ impl Ledger {
             TransactionRow,
             "SELECT org_id, number, kind, effective_at, recorded_at, amount, entries, event_id, billing_digest, command_id,
                     user_id, module, feature, provider, request_model, model, certainty, revision, reservation_id,
-                    charge, digest, log_partition, log_offset
+                    charge, split, subject_digest, digest, log_partition, log_offset
              FROM credit_transactions WHERE org_id = $1 AND number < $2
              ORDER BY number DESC LIMIT $3",
             org.as_str(),

@@ -8,8 +8,9 @@ use sqlx::{PgConnection, PgExecutor};
 
 use super::cursors::{PartitionCursor, cursors};
 use super::snapshot::{Organization, organizations};
-use crate::content::{Contents, RowText};
+use crate::content::{Contents, RowText, waiting_correction};
 use crate::rows::allocation::AllocationRow;
+use crate::rows::organization::PlanRow;
 use crate::rows::outcome::{CommandColumns, QuarantineColumns};
 use crate::rows::posting::TransactionRow;
 use crate::{Ledger, LedgerError, rows};
@@ -38,7 +39,7 @@ pub struct RowSums {
     pub expired: Credits,
     /// How many postings there are.
     pub postings: i64,
-    /// Credits of all debits.
+    /// Credits of all debits and corrections.
     pub debited: Credits,
     /// The digest in the last posting's row.
     pub last_digest: Option<Digest>,
@@ -71,7 +72,7 @@ impl Ledger {
             TransactionRow,
             "SELECT org_id, number, kind, effective_at, recorded_at, amount, entries, event_id, billing_digest, command_id,
                     user_id, module, feature, provider, request_model, model, certainty, revision, reservation_id,
-                    charge, digest, log_partition, log_offset
+                    charge, split, subject_digest, digest, log_partition, log_offset
              FROM credit_transactions WHERE org_id = $1 AND number BETWEEN $2 AND $3",
             org.as_str(),
             first,
@@ -92,7 +93,7 @@ async fn contents(connection: &mut PgConnection) -> Result<Contents, LedgerError
             TransactionRow,
             "SELECT org_id, number, kind, effective_at, recorded_at, amount, entries, event_id, billing_digest, command_id,
                     user_id, module, feature, provider, request_model, model, certainty, revision, reservation_id,
-                    charge, digest, log_partition, log_offset
+                    charge, split, subject_digest, digest, log_partition, log_offset
              FROM credit_transactions WHERE (org_id, number) > ($1, $2) ORDER BY org_id, number LIMIT $3",
             org_id,
             number,
@@ -106,8 +107,9 @@ async fn contents(connection: &mut PgConnection) -> Result<Contents, LedgerError
     }
     let allocations = sqlx::query_as!(
         AllocationRow,
-        "SELECT org_id, allocation_id, user_id, kind, purchased, priority, scope, effective_at, expires_at, status,
-                granted, adjusted, consumed, repaid, expired, remaining
+        "SELECT org_id, allocation_id, user_id, kind, purchased, priority, scope, effective_at, expires_at,
+                plan_revision, plan_item, period_start, period_end, status, granted, adjusted, moved, consumed,
+                repaid, repaid_in, expired, remaining
          FROM credit_allocations",
     )
     .fetch_all(&mut *connection)
@@ -128,9 +130,19 @@ async fn contents(connection: &mut PgConnection) -> Result<Contents, LedgerError
                 sha256(value) AS value_digest, status
          FROM quarantine",
     )
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await?;
     quarantine.iter().for_each(|row| contents.put(row.text()));
+    let plans = sqlx::query_as!(PlanRow, "SELECT org_id, revision, plan, granted_until FROM plans")
+        .fetch_all(&mut *connection)
+        .await?;
+    plans.iter().for_each(|row| contents.put(row.text()));
+    let waiting = sqlx::query!("SELECT org_id, event_id, log_offset FROM waiting_corrections")
+        .fetch_all(connection)
+        .await?;
+    for row in waiting {
+        contents.put(waiting_correction(&row.org_id, row.event_id, row.log_offset));
+    }
     Ok(contents)
 }
 
@@ -144,7 +156,7 @@ async fn row_sums<'c>(executor: impl PgExecutor<'c>) -> Result<Vec<RowSums>, Led
            LEFT JOIN (SELECT org_id, count(*) AS allocations, sum(remaining) AS remaining, sum(consumed) AS consumed,
                              sum(expired) AS expired
                       FROM credit_allocations GROUP BY org_id) AS a ON a.org_id = o.org_id
-           LEFT JOIN (SELECT org_id, count(*) AS postings, sum(amount) FILTER (WHERE kind = 'debit') AS debited
+           LEFT JOIN (SELECT org_id, count(*) AS postings, sum(amount) FILTER (WHERE kind IN ('debit', 'correct')) AS debited
                       FROM credit_transactions GROUP BY org_id) AS t ON t.org_id = o.org_id
            LEFT JOIN credit_transactions last ON last.org_id = o.org_id AND last.number = o.posting_number
            ORDER BY o.org_id"#,

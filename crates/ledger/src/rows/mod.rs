@@ -1,6 +1,7 @@
 //! Between the types of `fluxori_core` and those of columns.
 
 pub(crate) mod allocation;
+pub(crate) mod organization;
 pub(crate) mod outcome;
 pub(crate) mod posting;
 
@@ -63,7 +64,12 @@ pub(crate) fn allocation_kind(text: &str) -> Result<AllocationKind, LedgerError>
 }
 
 pub(crate) fn allocation_status(text: &str) -> Result<AllocationStatus, LedgerError> {
-    [AllocationStatus::Scheduled, AllocationStatus::Open, AllocationStatus::Closed]
+    [
+        AllocationStatus::Scheduled,
+        AllocationStatus::Open,
+        AllocationStatus::RollingOver,
+        AllocationStatus::Closed,
+    ]
         .into_iter()
         .find(|status| status.as_str() == text)
         .ok_or_else(|| unreadable("a status of an allocation", text))

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::{storable, to_column};
 use crate::GLOBAL_ORG;
 use crate::commit::{CommandRow, QuarantineRow};
-use crate::content::{RowKey, RowText};
+use crate::content::{RowKey, RowText, quarantine_key};
 
 /// The columns of a command's outcome.
 pub(crate) struct CommandColumns {
@@ -79,7 +79,7 @@ impl QuarantineColumns {
             log_partition: partition,
             log_offset: row.offset,
             reason: quarantined.reason.as_str().to_owned(),
-            event_id: quarantined.event_id.map(|id| id.0),
+            event_id: quarantined.event.map(|(id, _)| id.0),
             append_time: to_column(row.append_time),
             key_digest: digest(&row.key),
             value_digest: digest(&row.value),
@@ -101,8 +101,7 @@ impl QuarantineColumns {
             .put_bytes("digest of the key", self.key_digest.as_deref())
             .put_bytes("digest of the value", self.value_digest.as_deref())
             .put(STATUS, &self.status);
-        let what = format!("the quarantined record at offset {}", self.log_offset);
-        (RowKey::new(&self.org_id, Some(self.log_partition), what), text)
+        (quarantine_key(&self.org_id, self.log_partition, self.log_offset), text)
     }
 }
 
@@ -110,3 +109,4 @@ impl QuarantineColumns {
 pub(crate) const STATUS: &str = "status";
 pub(crate) const WAITING: &str = "waiting";
 pub(crate) const RELEASED: &str = "released";
+pub(crate) const DISMISSED: &str = "dismissed";

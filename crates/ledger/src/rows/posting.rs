@@ -1,6 +1,9 @@
 use chrono::{DateTime, Utc};
-use fluxori_core::id::{CommandId, EventId, ReservationId};
-use fluxori_core::posting::{Cause, PricedUsage};
+use fluxori_core::digest::Digest;
+use fluxori_core::fold::CorrectedBy;
+use fluxori_core::id::{CommandId, EventId, Feature, Model, Module, Provider, ReservationId, UserId};
+use fluxori_core::posting::Cause;
+use fluxori_core::pricing::Charge;
 use fluxori_core::usage::Certainty;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
@@ -34,20 +37,86 @@ pub(crate) struct TransactionRow {
     pub(crate) revision: Option<i32>,
     pub(crate) reservation_id: Option<Uuid>,
     pub(crate) charge: Option<Value>,
+    pub(crate) split: Option<Value>,
+    pub(crate) subject_digest: Option<Vec<u8>>,
     pub(crate) digest: Vec<u8>,
     pub(crate) log_partition: i32,
     pub(crate) log_offset: i64,
+}
+
+/// The columns that only postings of usage have.
+#[derive(Default)]
+struct UsageColumns<'posting> {
+    billing_digest: Option<Digest>,
+    user_id: Option<&'posting UserId>,
+    module: Option<&'posting Module>,
+    feature: Option<&'posting Feature>,
+    provider: Option<&'posting Provider>,
+    request_model: Option<&'posting Model>,
+    model: Option<&'posting Model>,
+    certainty: Option<Certainty>,
+    revision: Option<i32>,
+    reservation_id: Option<ReservationId>,
+    charge: Option<&'posting Charge>,
+    split: Option<Value>,
+    subject_digest: Option<Digest>,
+}
+
+impl<'posting> UsageColumns<'posting> {
+    fn of(cause: &'posting Cause) -> Result<Self, LedgerError> {
+        Ok(match cause {
+            Cause::Command(..) | Cause::Boundary => Self::default(),
+            Cause::Usage(usage) => {
+                let event = &usage.event;
+                Self {
+                    billing_digest: Some(usage.billing_digest),
+                    user_id: event.user_id.as_ref(),
+                    module: Some(&event.module),
+                    feature: event.feature.as_ref(),
+                    provider: Some(&event.provider),
+                    request_model: Some(&event.request_model),
+                    model: Some(event.model()),
+                    certainty: Some(event.certainty),
+                    revision: Some(event.revision),
+                    reservation_id: event.reservation_id,
+                    charge: Some(&usage.charge),
+                    split: None,
+                    subject_digest: (event.certainty != Certainty::Exact).then(|| event.subject_digest()),
+                }
+            }
+            Cause::Correction(correction, split) => {
+                let after = &correction.after;
+                let (billing_digest, certainty, reservation_id) = match &correction.by {
+                    CorrectedBy::Command(..) => (None, None, None),
+                    CorrectedBy::Usage(event, digest) => {
+                        (Some(*digest), Some(event.certainty), event.reservation_id)
+                    }
+                };
+                Self {
+                    billing_digest,
+                    user_id: after.user_id.as_ref(),
+                    module: Some(&after.module),
+                    feature: after.feature.as_ref(),
+                    provider: Some(&after.provider),
+                    request_model: Some(&after.request_model),
+                    model: Some(&after.model),
+                    certainty,
+                    revision: Some(after.revision),
+                    reservation_id,
+                    charge: Some(&after.charge),
+                    split: Some(serde_json::to_value(split).map_err(|error| unreadable("a split", error))?),
+                    subject_digest: None,
+                }
+            }
+        })
+    }
 }
 
 impl TransactionRow {
     /// The row of a posting.
     pub(crate) fn of(row: &PostingRow, partition: i32) -> Result<Self, LedgerError> {
         let posting = &row.posting;
-        let usage = match &posting.cause {
-            Cause::Usage(usage) => Some(&**usage),
-            Cause::Command(..) | Cause::Boundary => None,
-        };
-        let event = usage.map(|usage| &usage.event);
+        let usage = UsageColumns::of(&posting.cause)?;
         Ok(Self {
             org_id: posting.org.to_string(),
             number: posting.number,
@@ -57,18 +126,20 @@ impl TransactionRow {
             amount: posting.amount.decimal(),
             entries: serde_json::to_value(&posting.entries).map_err(|error| unreadable("entries", error))?,
             event_id: posting.event_id().map(|id| id.0),
-            billing_digest: usage.map(|usage| usage.billing_digest.0.to_vec()),
+            billing_digest: usage.billing_digest.map(|digest| digest.0.to_vec()),
             command_id: posting.command_id().map(|id| id.0),
-            user_id: event.and_then(|event| event.user_id.as_ref()).map(ToString::to_string),
-            module: event.map(|event| event.module.to_string()),
-            feature: event.and_then(|event| event.feature.as_ref()).map(ToString::to_string),
-            provider: event.map(|event| event.provider.to_string()),
-            request_model: event.map(|event| event.request_model.to_string()),
-            model: event.map(|event| event.model().to_string()),
-            certainty: event.map(|event| certainty(event.certainty).to_owned()),
-            revision: event.map(|event| event.revision),
-            reservation_id: event.and_then(|event| event.reservation_id).map(|id| id.0),
-            charge: usage.map(charge),
+            user_id: usage.user_id.map(ToString::to_string),
+            module: usage.module.map(ToString::to_string),
+            feature: usage.feature.map(ToString::to_string),
+            provider: usage.provider.map(ToString::to_string),
+            request_model: usage.request_model.map(ToString::to_string),
+            model: usage.model.map(ToString::to_string),
+            certainty: usage.certainty.map(|found| certainty(found).to_owned()),
+            revision: usage.revision,
+            reservation_id: usage.reservation_id.map(|id| id.0),
+            charge: usage.charge.map(charge),
+            split: usage.split,
+            subject_digest: usage.subject_digest.map(|digest| digest.0.to_vec()),
             digest: posting.digest.0.to_vec(),
             log_partition: partition,
             log_offset: row.offset,
@@ -125,6 +196,8 @@ impl TransactionRow {
             .put_some("revision", self.revision)
             .put_some("reservation_id", self.reservation_id)
             .put_json("charge", self.charge.as_ref())
+            .put_json("split", self.split.as_ref())
+            .put_bytes("subject_digest", self.subject_digest.as_deref())
             .put_bytes("digest", Some(&self.digest))
             .put("log_partition", self.log_partition)
             .put("log_offset", self.log_offset);
@@ -140,11 +213,11 @@ const fn certainty(certainty: Certainty) -> &'static str {
     }
 }
 
-/// How a debit was priced, for the column `charge`.
-fn charge(usage: &PricedUsage) -> Value {
-    let charge = &usage.charge;
+/// How usage was priced, for the column `charge`.
+fn charge(charge: &Charge) -> Value {
     json!({
         "status": charge.status,
+        "variant": charge.variant,
         "tier": charge.tier.as_ref().map(|tier| &*tier.name),
         "revision": charge.tier.as_ref().map(|tier| tier.revision.as_str()),
         "cost_usd": charge.cost,

@@ -32,6 +32,7 @@ impl OrgState {
             return Ok(reject(format!("with it the org has more than {MAX_ALLOCATIONS} allocations")));
         }
         let before = self.record.plan.take();
+        self.set_plan_state(None);
         self.post(book, setting(*at, cause.clone()));
         self.cancel_periods_after(*at, &cause, book)?;
         self.end_items(before.as_ref().map(|state| &state.plan), set_plan, &cause, book)?;
@@ -59,8 +60,11 @@ impl OrgState {
                 }
             }
         }
-        self.record.plan =
-            Some(PlanState { revision: command.command_id, plan: plan.clone(), granted_until });
+        self.set_plan_state(Some(PlanState {
+            revision: command.command_id,
+            plan: plan.clone(),
+            granted_until,
+        }));
         Ok(Ok(()))
     }
 
@@ -199,8 +203,9 @@ impl OrgState {
 
     /// Notes that a plan's period was granted.
     pub(super) fn follow_period(&mut self, grant: &Grant) {
-        if let (Some(period), Some(state)) = (&grant.period, &mut self.record.plan) {
+        if let (Some(period), Some(mut state)) = (&grant.period, self.record.plan.take()) {
             state.granted_until.insert((period.item.clone(), grant.account.clone()), period.end);
+            self.set_plan_state(Some(state));
         }
     }
 }

@@ -2,17 +2,21 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use fluxori_core::command::Policy;
 use fluxori_core::digest::Digest;
-use fluxori_core::fold::{Allocation, OrgState, OrgTotals};
+use fluxori_core::fold::{Allocation, KnownEvent, OrgState};
 use fluxori_core::id::{CommandId, EventId, OrgId};
 use fluxori_core::time::Timestamp;
 use uuid::Uuid;
 
 use crate::Ledger;
 use crate::error::LedgerError;
+use crate::rows;
 use crate::rows::allocation::AllocationRow;
-use crate::rows::{self, unreadable};
+use crate::rows::organization::OrganizationRow;
+
+mod charge;
+
+pub use charge::StoredCharge;
 
 /// What a batch needs to know of the past.
 #[derive(Debug, Default)]
@@ -23,6 +27,8 @@ pub struct Needed {
     pub events: Vec<(OrgId, EventId)>,
     /// Commands that may have been carried out before.
     pub commands: Vec<(OrgId, CommandId)>,
+    /// Events that records of the batch correct, supersede or release.
+    pub watched: Vec<(OrgId, EventId)>,
 }
 
 /// What was found of it.
@@ -32,13 +38,21 @@ pub struct Loaded {
     pub orgs: Vec<OrgState>,
     /// Usage that waits for its org to be opened, in the order of the log.
     pub waiting: Vec<WaitingRecord>,
-    /// Events that were applied, and their billing digests.
-    pub events: Vec<(OrgId, EventId, Digest)>,
+    /// Corrections that wait for their event.
+    pub waiting_corrections: Vec<WaitingRecord>,
+    /// Events that were applied, by revision.
+    pub events: Vec<(OrgId, EventId, KnownEvent)>,
     /// Commands that were carried out or rejected, and the digests of their payloads.
     pub commands: Vec<(OrgId, CommandId, Digest)>,
+    /// The charges of watched events, as they are now.
+    pub charges: Vec<StoredCharge>,
+    /// Usage in the quarantine under watched ids.
+    pub quarantined: Vec<WaitingRecord>,
+    /// Closed allocations that the watched charges took from, or that repaid overdraft of their orgs.
+    pub closed: Vec<(OrgId, Allocation)>,
 }
 
-/// A record of usage that waits for its org to be opened.
+/// A record that waits: usage for its org to be opened or for its release, a correction for its event.
 #[derive(Debug)]
 pub struct WaitingRecord {
     /// When it was appended.
@@ -57,12 +71,18 @@ impl Ledger {
             let orgs: Vec<String> = needed.orgs.iter().map(OrgId::to_string).collect();
             loaded.orgs = self.load_orgs(&orgs).await?;
             loaded.waiting = self.load_waiting(&orgs).await?;
+            loaded.waiting_corrections = self.load_waiting_corrections(&orgs).await?;
         }
         if !needed.events.is_empty() {
             loaded.events = self.load_events(&needed.events).await?;
         }
         if !needed.commands.is_empty() {
             loaded.commands = self.load_commands(&needed.commands).await?;
+        }
+        if !needed.watched.is_empty() {
+            loaded.charges = self.load_charges(&needed.watched).await?;
+            loaded.quarantined = self.load_quarantined(&needed.watched).await?;
+            loaded.closed = self.load_closed(&loaded.charges).await?;
         }
         Ok(loaded)
     }
@@ -71,8 +91,9 @@ impl Ledger {
         let mut allocations: HashMap<String, Vec<Allocation>> = HashMap::new();
         let rows = sqlx::query_as!(
             AllocationRow,
-            "SELECT org_id, allocation_id, user_id, kind, purchased, priority, scope, effective_at, expires_at, status,
-                    granted, adjusted, consumed, repaid, expired, remaining
+            "SELECT org_id, allocation_id, user_id, kind, purchased, priority, scope, effective_at, expires_at,
+                    plan_revision, plan_item, period_start, period_end, status, granted, adjusted, moved, consumed,
+                    repaid, repaid_in, expired, remaining
              FROM credit_allocations WHERE org_id = ANY($1) AND status <> 'closed'",
             orgs,
         )
@@ -81,34 +102,24 @@ impl Ledger {
         for row in rows {
             allocations.entry(row.org_id.clone()).or_default().push(row.read()?);
         }
-        let rows = sqlx::query!(
-            "SELECT org_id, posting_number, head, overdraft_policy, grace_us, granted, adjusted, charged, consumed,
-                    overdraft_incurred, absorbed, repaid, expired
-             FROM organizations WHERE org_id = ANY($1)",
+        let rows = sqlx::query_as!(
+            OrganizationRow,
+            "SELECT o.org_id, o.log_partition, o.posting_number, o.head, o.overdraft_policy, o.grace_us, o.suspended,
+               o.suspended_users, o.balance, o.overdraft, o.granted, o.adjusted, o.charged, o.consumed,
+               o.overdraft_incurred, o.absorbed, o.repaid, o.expired, o.due, o.next_boundary_at,
+               (SELECT revision FROM plans p WHERE p.org_id = o.org_id) AS plan_revision,
+               (SELECT plan FROM plans p WHERE p.org_id = o.org_id) AS plan,
+               (SELECT granted_until FROM plans p WHERE p.org_id = o.org_id) AS granted_until
+               FROM organizations o
+               WHERE o.org_id = ANY($1)",
             orgs,
         )
         .fetch_all(&self.pool)
         .await?;
         rows.into_iter()
             .map(|row| {
-                let grace = u64::try_from(row.grace_us).map_err(|_| unreadable("a grace", row.grace_us))?;
-                let policy = Policy {
-                    overdraft: rows::overdraft_policy(&row.overdraft_policy)?,
-                    grace: std::time::Duration::from_micros(grace),
-                };
-                let totals = OrgTotals {
-                    granted: rows::credits(row.granted)?,
-                    adjusted: rows::credits(row.adjusted)?,
-                    charged: rows::credits(row.charged)?,
-                    consumed: rows::credits(row.consumed)?,
-                    overdraft_incurred: rows::credits(row.overdraft_incurred)?,
-                    absorbed: rows::credits(row.absorbed)?,
-                    repaid: rows::credits(row.repaid)?,
-                    expired: rows::credits(row.expired)?,
-                };
-                let live = allocations.remove(&row.org_id).unwrap_or_default();
-                let org = rows::org_id(&row.org_id)?;
-                Ok(OrgState::restore(org, row.posting_number, rows::digest(&row.head)?, policy, totals, live))
+                let allocations = allocations.remove(&row.org_id).unwrap_or_default();
+                Ok(OrgState::restore(row.record()?, allocations))
             })
             .collect()
     }
@@ -128,16 +139,57 @@ impl Ledger {
             .collect())
     }
 
+    async fn load_waiting_corrections(&self, orgs: &[String]) -> Result<Vec<WaitingRecord>, LedgerError> {
+        let rows = sqlx::query!(
+            "SELECT org_id, value FROM waiting_corrections WHERE org_id = ANY($1) ORDER BY org_id, event_id",
+            orgs,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let waiting = rows.into_iter().map(|row| WaitingRecord {
+            append_time: Timestamp::default(),
+            key: Some(row.org_id.into_bytes()),
+            value: Some(row.value),
+        });
+        Ok(waiting.collect())
+    }
+
+    async fn load_quarantined(
+        &self,
+        watched: &[(OrgId, EventId)],
+    ) -> Result<Vec<WaitingRecord>, LedgerError> {
+        let (orgs, ids): (Vec<String>, Vec<Uuid>) =
+            watched.iter().map(|(org, id)| (org.to_string(), id.0)).unzip();
+        let rows = sqlx::query!(
+            "SELECT q.append_time, q.key, q.value
+             FROM (SELECT DISTINCT unnest($1::text[]) AS org_id, unnest($2::uuid[]) AS event_id) AS asked
+             JOIN quarantine q ON q.org_id = asked.org_id AND q.event_id = asked.event_id
+             WHERE q.status <> 'released' AND q.reason <> 'org_not_open'
+             ORDER BY q.org_id, q.log_partition, q.log_offset",
+            &orgs,
+            &ids,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let quarantined = rows.into_iter().map(|row| WaitingRecord {
+            append_time: row.append_time.into(),
+            key: row.key,
+            value: row.value,
+        });
+        Ok(quarantined.collect())
+    }
+
     async fn load_events(
         &self,
         events: &[(OrgId, EventId)],
-    ) -> Result<Vec<(OrgId, EventId, Digest)>, LedgerError> {
+    ) -> Result<Vec<(OrgId, EventId, KnownEvent)>, LedgerError> {
         let (orgs, ids): (Vec<String>, Vec<Uuid>) =
             events.iter().map(|(org, id)| (org.to_string(), id.0)).unzip();
         let rows = sqlx::query!(
-            r#"SELECT t.org_id, t.event_id AS "event_id!", t.billing_digest AS "billing_digest!"
+            r#"SELECT t.org_id, t.event_id AS "event_id!", t.billing_digest AS "billing_digest!", t.revision AS "revision!"
                FROM (SELECT unnest($1::text[]) AS org_id, unnest($2::uuid[]) AS event_id) AS asked
-               JOIN credit_transactions t ON t.org_id = asked.org_id AND t.event_id = asked.event_id"#,
+               JOIN credit_transactions t ON t.org_id = asked.org_id AND t.event_id = asked.event_id
+               WHERE t.billing_digest IS NOT NULL"#,
             &orgs,
             &ids,
         )
@@ -145,7 +197,9 @@ impl Ledger {
         .await?;
         rows.into_iter()
             .map(|row| {
-                Ok((rows::org_id(&row.org_id)?, EventId(row.event_id), rows::digest(&row.billing_digest)?))
+                let billing_digest = rows::digest(&row.billing_digest)?;
+                let known = KnownEvent { billing_digest, revision: row.revision };
+                Ok((rows::org_id(&row.org_id)?, EventId(row.event_id), known))
             })
             .collect()
     }
