@@ -30,6 +30,8 @@ pub struct Needed {
 pub struct Loaded {
     /// States of orgs that are open; the others are not.
     pub orgs: Vec<OrgState>,
+    /// The highest native id of an event that was applied, of each of these orgs that has one: higher ones never were.
+    pub newest_events: Vec<(OrgId, EventId)>,
     /// Usage that waits for its org to be opened, in the order of the log.
     pub waiting: Vec<WaitingRecord>,
     /// Events that were applied, and their billing digests.
@@ -55,7 +57,7 @@ impl Ledger {
         let mut loaded = Loaded::default();
         if !needed.orgs.is_empty() {
             let orgs: Vec<String> = needed.orgs.iter().map(OrgId::to_string).collect();
-            loaded.orgs = self.load_orgs(&orgs).await?;
+            self.load_orgs(&orgs, &mut loaded).await?;
             loaded.waiting = self.load_waiting(&orgs).await?;
         }
         if !needed.events.is_empty() {
@@ -67,7 +69,7 @@ impl Ledger {
         Ok(loaded)
     }
 
-    async fn load_orgs(&self, orgs: &[String]) -> Result<Vec<OrgState>, LedgerError> {
+    async fn load_orgs(&self, orgs: &[String], loaded: &mut Loaded) -> Result<(), LedgerError> {
         let mut allocations: HashMap<String, Vec<Allocation>> = HashMap::new();
         let rows = sqlx::query_as!(
             AllocationRow,
@@ -83,34 +85,35 @@ impl Ledger {
         }
         let rows = sqlx::query!(
             "SELECT org_id, posting_number, head, overdraft_policy, grace_us, granted, adjusted, charged, consumed,
-                    overdraft_incurred, absorbed, repaid, expired
+                    overdraft_incurred, absorbed, repaid, expired, newest_event_id
              FROM organizations WHERE org_id = ANY($1)",
             orgs,
         )
         .fetch_all(&self.pool)
         .await?;
-        rows.into_iter()
-            .map(|row| {
-                let grace = u64::try_from(row.grace_us).map_err(|_| unreadable("a grace", row.grace_us))?;
-                let policy = Policy {
-                    overdraft: rows::overdraft_policy(&row.overdraft_policy)?,
-                    grace: std::time::Duration::from_micros(grace),
-                };
-                let totals = OrgTotals {
-                    granted: rows::credits(row.granted)?,
-                    adjusted: rows::credits(row.adjusted)?,
-                    charged: rows::credits(row.charged)?,
-                    consumed: rows::credits(row.consumed)?,
-                    overdraft_incurred: rows::credits(row.overdraft_incurred)?,
-                    absorbed: rows::credits(row.absorbed)?,
-                    repaid: rows::credits(row.repaid)?,
-                    expired: rows::credits(row.expired)?,
-                };
-                let live = allocations.remove(&row.org_id).unwrap_or_default();
-                let org = rows::org_id(&row.org_id)?;
-                Ok(OrgState::restore(org, row.posting_number, rows::digest(&row.head)?, policy, totals, live))
-            })
-            .collect()
+        for row in rows {
+            let grace = u64::try_from(row.grace_us).map_err(|_| unreadable("a grace", row.grace_us))?;
+            let policy = Policy {
+                overdraft: rows::overdraft_policy(&row.overdraft_policy)?,
+                grace: std::time::Duration::from_micros(grace),
+            };
+            let totals = OrgTotals {
+                granted: rows::credits(row.granted)?,
+                adjusted: rows::credits(row.adjusted)?,
+                charged: rows::credits(row.charged)?,
+                consumed: rows::credits(row.consumed)?,
+                overdraft_incurred: rows::credits(row.overdraft_incurred)?,
+                absorbed: rows::credits(row.absorbed)?,
+                repaid: rows::credits(row.repaid)?,
+                expired: rows::credits(row.expired)?,
+            };
+            let live = allocations.remove(&row.org_id).unwrap_or_default();
+            let org = rows::org_id(&row.org_id)?;
+            loaded.newest_events.extend(row.newest_event_id.map(|id| (org.clone(), EventId(id))));
+            let head = rows::digest(&row.head)?;
+            loaded.orgs.push(OrgState::restore(org, row.posting_number, head, policy, totals, live));
+        }
+        Ok(())
     }
 
     async fn load_waiting(&self, orgs: &[String]) -> Result<Vec<WaitingRecord>, LedgerError> {

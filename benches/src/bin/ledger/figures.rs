@@ -91,7 +91,10 @@ impl Figures {
             let mut rates = Vec::new();
             for run in 0..plan.runs {
                 let stretch = one_run(&log, &format!("hot_{run}"), warm_up)?;
-                say(&format!("  one org: {:.0} debits/s, {:.2} us CPU", stretch.debits_per_s, stretch.cpu_us));
+                say(&format!(
+                    "  one org: {:.0} debits/s, {:.2} us CPU",
+                    stretch.debits_per_s, stretch.cpu_us
+                ));
                 rates.push(stretch.debits_per_s);
             }
             figures.hot_org_per_s = Some(median(rates));

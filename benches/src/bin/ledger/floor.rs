@@ -132,7 +132,11 @@ fn psql(database: &str) -> Command {
 }
 
 fn script(database: &str, file: &Path) -> Result<Child> {
-    psql(database).arg("--file").arg(file).spawn().context("psql is needed: `apt-get install postgresql-client`")
+    psql(database)
+        .arg("--file")
+        .arg(file)
+        .spawn()
+        .context("psql is needed: `apt-get install postgresql-client`")
 }
 
 fn finish(mut child: Child) -> Result<()> {

@@ -26,7 +26,10 @@ pub(crate) fn ratio(log: &Log<'_>, warm_up: i64) -> Result<f64> {
     let grown = consumer.measure(begin + warm_up)?;
     consumer.stop()?;
     drop_database(&database)?;
-    eprintln!("  {:.0} debits/s in a young table, {:.0} in a grown one", young.debits_per_s, grown.debits_per_s);
+    eprintln!(
+        "  {:.0} debits/s in a young table, {:.0} in a grown one",
+        young.debits_per_s, grown.debits_per_s
+    );
     Ok(grown.debits_per_s / young.debits_per_s)
 }
 
@@ -41,7 +44,9 @@ fn grow(database: &str) -> Result<()> {
          WHERE table_schema = 'ledger' AND table_name = 'credit_transactions'",
     )?;
     let sources: i64 =
-        output(database, "SELECT count(*) FROM ledger.credit_transactions WHERE kind = 'debit'")?.trim().parse()?;
+        output(database, "SELECT count(*) FROM ledger.credit_transactions WHERE kind = 'debit'")?
+            .trim()
+            .parse()?;
     let rounds = POSTINGS / sources.max(1) + 1;
     output(
         database,

@@ -90,11 +90,7 @@ fn lags(log: &Log<'_>, starts: &[i64], looks: &[Look]) -> Result<Vec<i64>> {
     let ends = log.ends()?;
     let ranges: Vec<Range> = (0_i32..)
         .zip(starts.iter().zip(&ends))
-        .map(|(partition, (start, end))| Range {
-            partition,
-            start: start + (end - start) / 10,
-            end: *end,
-        })
+        .map(|(partition, (start, end))| Range { partition, start: start + (end - start) / 10, end: *end })
         .filter(|range| range.end > range.start)
         .collect();
     log.bench.runtime.block_on(async {

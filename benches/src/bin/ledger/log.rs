@@ -52,7 +52,14 @@ impl<'bench> Log<'bench> {
             settings: Vec::new(),
         })?;
         let card = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rates/2026-11.toml");
-        pipeline.credits(&["rates", "apply", card.to_str().context("path")?, "--no-wait", "--output", "json"])?;
+        pipeline.credits(&[
+            "rates",
+            "apply",
+            card.to_str().context("path")?,
+            "--no-wait",
+            "--output",
+            "json",
+        ])?;
         let brokers = &bench.endpoints.kafka_brokers;
         let _inside = bench.runtime.enter();
         let publisher = Publisher::new(&PublisherOptions::new(brokers, &name))?;

@@ -20,8 +20,12 @@ const GRANTED: u32 = 1_000_000_000;
 /// Models of the rate card, with the answering model's name.
 const MODELS: [(&str, &str); 3] =
     [("gpt-5", "gpt-5-2025-08-07"), ("gpt-5-mini", "gpt-5-mini-2025-08-07"), ("gpt-5-nano", "gpt-5-nano")];
-const MODULES: [(&str, &str); 4] =
-    [("rag-retrieval", "answer"), ("agent-framework", "plan"), ("ai-insights", "report"), ("pim", "describe")];
+const MODULES: [(&str, &str); 4] = [
+    ("rag-retrieval", "answer"),
+    ("agent-framework", "plan"),
+    ("ai-insights", "report"),
+    ("pim", "describe"),
+];
 
 /// How events are spread over orgs.
 #[derive(Debug, Clone, Copy)]

@@ -46,13 +46,15 @@ CREATE TABLE organizations (
     absorbed numeric NOT NULL,
     repaid numeric NOT NULL,
     expired numeric NOT NULL,
-    next_boundary_at timestamptz
-);
+    next_boundary_at timestamptz,
+    newest_event_id uuid
+) WITH (fillfactor = 60);
 CREATE INDEX organizations_due ON organizations (log_partition, next_boundary_at, org_id)
     WHERE next_boundary_at IS NOT NULL;
 COMMENT ON TABLE organizations IS 'One row per open org: its head, policy and totals';
 COMMENT ON COLUMN organizations.balance IS 'Credits left in open allocations less overdraft';
 COMMENT ON COLUMN organizations.next_boundary_at IS 'When the next opening or closing of an allocation is due';
+COMMENT ON COLUMN organizations.newest_event_id IS 'The highest native id (UUIDv7) of an event applied: a higher one was never applied';
 
 CREATE TABLE credit_allocations (
     org_id text NOT NULL,
@@ -72,7 +74,7 @@ CREATE TABLE credit_allocations (
     expired numeric NOT NULL,
     remaining numeric NOT NULL CHECK (remaining >= 0),
     PRIMARY KEY (org_id, allocation_id)
-);
+) WITH (fillfactor = 60);
 CREATE INDEX credit_allocations_live ON credit_allocations (org_id) WHERE status <> 'closed';
 COMMENT ON TABLE credit_allocations IS 'Credits granted to an org or to one of its users; granted + adjusted = remaining + consumed + repaid + expired';
 COMMENT ON COLUMN credit_allocations.user_id IS 'Whose it is; null for the organization''s';
@@ -84,7 +86,7 @@ CREATE TABLE credit_transactions (
     effective_at timestamptz NOT NULL,
     recorded_at timestamptz NOT NULL,
     amount numeric NOT NULL,
-    entries jsonb NOT NULL,
+    entries text NOT NULL,
     event_id uuid,
     billing_digest bytea,
     command_id uuid,
@@ -97,7 +99,7 @@ CREATE TABLE credit_transactions (
     certainty text,
     revision integer,
     reservation_id uuid,
-    charge jsonb,
+    charge text,
     digest bytea NOT NULL,
     log_partition integer NOT NULL,
     log_offset bigint NOT NULL,
@@ -106,12 +108,12 @@ CREATE TABLE credit_transactions (
 CREATE UNIQUE INDEX credit_transactions_event ON credit_transactions (org_id, event_id)
     WHERE event_id IS NOT NULL;
 COMMENT ON TABLE credit_transactions IS 'Immutable postings, numbered without gaps per org';
-COMMENT ON COLUMN credit_transactions.entries IS 'The legs: account, allocation or overdraft, amount';
+COMMENT ON COLUMN credit_transactions.entries IS 'The legs, as JSON: account, allocation or overdraft, amount';
 COMMENT ON COLUMN credit_transactions.model IS 'The model that answered, where it is known; else the one that was asked for';
 COMMENT ON COLUMN credit_transactions.certainty IS 'exact, at_least or unknown: how certain the quantities of the usage are';
 COMMENT ON COLUMN credit_transactions.revision IS '1, or 2 where the usage supersedes an uncertain revision 1';
 COMMENT ON COLUMN credit_transactions.reservation_id IS 'The hold that the usage settles';
-COMMENT ON COLUMN credit_transactions.charge IS 'Status, tier, revision, lines and cost in USD of a debit';
+COMMENT ON COLUMN credit_transactions.charge IS 'As a JSON array: status, tier, revision and cost in USD of a debit, and its lines of meter, quantity and USD per million';
 COMMENT ON COLUMN credit_transactions.digest IS 'Running digest over all postings of the org up to this one';
 
 CREATE TABLE commands (

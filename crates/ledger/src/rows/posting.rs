@@ -1,6 +1,8 @@
 use chrono::{DateTime, Utc};
+use fluxori_core::amount::Usd;
 use fluxori_core::id::{CommandId, EventId, ReservationId};
-use fluxori_core::posting::{Cause, PricedUsage};
+use fluxori_core::posting::{Cause, Entry, PricedUsage};
+use fluxori_core::pricing::{ChargeLine, ChargeStatus, Meter};
 use fluxori_core::usage::Certainty;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
@@ -20,7 +22,7 @@ pub(crate) struct TransactionRow {
     pub(crate) effective_at: DateTime<Utc>,
     pub(crate) recorded_at: DateTime<Utc>,
     pub(crate) amount: Decimal,
-    pub(crate) entries: Value,
+    pub(crate) entries: String,
     pub(crate) event_id: Option<Uuid>,
     pub(crate) billing_digest: Option<Vec<u8>>,
     pub(crate) command_id: Option<Uuid>,
@@ -33,7 +35,7 @@ pub(crate) struct TransactionRow {
     pub(crate) certainty: Option<String>,
     pub(crate) revision: Option<i32>,
     pub(crate) reservation_id: Option<Uuid>,
-    pub(crate) charge: Option<Value>,
+    pub(crate) charge: Option<String>,
     pub(crate) digest: Vec<u8>,
     pub(crate) log_partition: i32,
     pub(crate) log_offset: i64,
@@ -55,7 +57,7 @@ impl TransactionRow {
             effective_at: to_column(posting.effective_at),
             recorded_at: to_column(posting.recorded_at),
             amount: posting.amount.decimal(),
-            entries: serde_json::to_value(&posting.entries).map_err(|error| unreadable("entries", error))?,
+            entries: entries(&posting.entries)?,
             event_id: posting.event_id().map(|id| id.0),
             billing_digest: usage.map(|usage| usage.billing_digest.0.to_vec()),
             command_id: posting.command_id().map(|id| id.0),
@@ -68,7 +70,7 @@ impl TransactionRow {
             certainty: event.map(|event| certainty(event.certainty).to_owned()),
             revision: event.map(|event| event.revision),
             reservation_id: event.and_then(|event| event.reservation_id).map(|id| id.0),
-            charge: usage.map(charge),
+            charge: usage.map(charge).transpose()?,
             digest: posting.digest.0.to_vec(),
             log_partition: partition,
             log_offset: row.offset,
@@ -76,7 +78,7 @@ impl TransactionRow {
     }
 
     pub(crate) fn read(self) -> Result<TransactionRecord, LedgerError> {
-        let entries = serde_json::from_value(self.entries);
+        let entries = serde_json::from_str(&self.entries);
         Ok(TransactionRecord {
             number: self.number,
             kind: self.kind,
@@ -95,7 +97,7 @@ impl TransactionRow {
             certainty: self.certainty,
             revision: self.revision,
             reservation_id: self.reservation_id.map(ReservationId),
-            charge: self.charge,
+            charge: self.charge.as_deref().map(read_charge).transpose()?,
             digest: digest(&self.digest)?,
             partition: self.log_partition,
             offset: self.log_offset,
@@ -111,7 +113,7 @@ impl TransactionRow {
             .put_time("effective_at", Some(self.effective_at))
             .put_time("recorded_at", Some(self.recorded_at))
             .put("amount", self.amount.normalize())
-            .put_json("entries", Some(&self.entries))
+            .put("entries", &self.entries)
             .put_some("event_id", self.event_id)
             .put_bytes("billing_digest", self.billing_digest.as_deref())
             .put_some("command_id", self.command_id)
@@ -124,7 +126,7 @@ impl TransactionRow {
             .put_some("certainty", self.certainty.as_deref())
             .put_some("revision", self.revision)
             .put_some("reservation_id", self.reservation_id)
-            .put_json("charge", self.charge.as_ref())
+            .put_some("charge", self.charge.as_deref())
             .put_bytes("digest", Some(&self.digest))
             .put("log_partition", self.log_partition)
             .put("log_offset", self.log_offset);
@@ -132,7 +134,8 @@ impl TransactionRow {
     }
 }
 
-const fn certainty(certainty: Certainty) -> &'static str {
+/// A word for the column `certainty`.
+pub(crate) const fn certainty(certainty: Certainty) -> &'static str {
     match certainty {
         Certainty::Exact => "exact",
         Certainty::AtLeast => "at_least",
@@ -140,14 +143,39 @@ const fn certainty(certainty: Certainty) -> &'static str {
     }
 }
 
+/// The legs, for the column `entries`: JSON as text, because Postgres would spend more on parsing it than on all the
+/// other columns, and only readers of single postings look into it.
+pub(crate) fn entries(entries: &[Entry]) -> Result<String, LedgerError> {
+    serde_json::to_string(entries).map_err(|error| unreadable("entries", error))
+}
+
+/// How a debit was priced, as it lies in the column `charge`: status, tier, revision, cost in US dollars, and the lines
+/// of meter, quantity and US dollars per million. An array without names, because there is one in every row.
+type ChargeColumn<Text, Lines> = (ChargeStatus, Option<Text>, Option<Text>, Usd, Lines);
+type Line = (Meter, i64, Option<Usd>);
+
 /// How a debit was priced, for the column `charge`.
-fn charge(usage: &PricedUsage) -> Value {
+pub(crate) fn charge(usage: &PricedUsage) -> Result<String, LedgerError> {
     let charge = &usage.charge;
-    json!({
-        "status": charge.status,
-        "tier": charge.tier.as_ref().map(|tier| &*tier.name),
-        "revision": charge.tier.as_ref().map(|tier| tier.revision.as_str()),
-        "cost_usd": charge.cost,
-        "lines": charge.lines,
-    })
+    let lines: Vec<Line> =
+        charge.lines.iter().map(|line| (line.meter, line.quantity, line.usd_per_million)).collect();
+    let column: ChargeColumn<&str, Vec<Line>> = (
+        charge.status,
+        charge.tier.as_ref().map(|tier| &*tier.name),
+        charge.tier.as_ref().map(|tier| tier.revision.as_str()),
+        charge.cost,
+        lines,
+    );
+    serde_json::to_string(&column).map_err(|error| unreadable("a charge", error))
+}
+
+/// With names, for readers.
+fn read_charge(column: &str) -> Result<Value, LedgerError> {
+    let (status, tier, revision, cost_usd, lines): ChargeColumn<String, Vec<Line>> =
+        serde_json::from_str(column).map_err(|error| unreadable("a posting's charge", error))?;
+    let lines: Vec<ChargeLine> = lines
+        .into_iter()
+        .map(|(meter, quantity, usd_per_million)| ChargeLine { meter, quantity, usd_per_million })
+        .collect();
+    Ok(json!({"status": status, "tier": tier, "revision": revision, "cost_usd": cost_usd, "lines": lines}))
 }
