@@ -12,7 +12,13 @@ use fluxori_runtime::{Context, retry};
 use fluxori_stream::{ConsumerGroup, ConsumerOptions, GroupStatus};
 use tokio::sync::watch;
 
-use crate::processor::LedgerProcessor;
+use crate::batch::Bounds;
+use crate::processor::{LedgerProcessor, Limits};
+
+/// What one thread folds another commits and frees, millions of small values a second: the C library's allocator spent
+/// a third of the service's time on that.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     fluxori_runtime::run("ledger-consumer", |context| async move { serve(context).await })
@@ -50,7 +56,15 @@ async fn serve(context: Context) -> Result<(), Box<dyn std::error::Error + Send 
     let group = ConsumerGroup::new(options);
     tokio::spawn(report(group.status(), context.health.check("group")));
     let owner = format!("{}-{}", context.name, std::process::id());
-    let processor = LedgerProcessor::new(ledger, owner, genesis, context.health.clone());
+    let limits = Limits {
+        in_memory: Bounds {
+            orgs: config.ledger.max_orgs_in_memory,
+            events: config.ledger.max_events_in_memory,
+        },
+        // The others are for loading.
+        commits: usize::try_from(postgres.max_connections / 2).unwrap_or(1),
+    };
+    let processor = LedgerProcessor::new(ledger, owner, genesis, context.health.clone(), limits);
     Ok(group.run(processor, stop).await?)
 }
 

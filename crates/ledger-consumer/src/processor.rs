@@ -1,18 +1,26 @@
 //! Takes partitions over and works them off: load, fold, commit.
+//!
+//! Two batches of a partition are under way at once: while one is committed on a connection of its own, the next is
+//! decoded, loaded and folded. Commits of a partition never overlap; the state in memory runs ahead of what is stored by
+//! at most these two, and as soon as a commit fails or its outcome is unknown, the worker ends and all of it is thrown away.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use fluxori_core::digest::Digest;
 use fluxori_core::fold::{Context, Counters, FoldError, PartitionFold, Past};
 use fluxori_core::time::Timestamp;
-use fluxori_ledger::{Cursor, Ledger, LedgerError, TakenOver};
+use fluxori_ledger::{BatchWrite, Cursor, Ledger, LedgerError, Loaded, Needed, TakenOver};
 use fluxori_runtime::retry::{Failure, RetryError};
 use fluxori_runtime::{Health, clock, retry};
 use fluxori_stream::{Batch, Batches, GroupHandle, Processor, TakeOver, WorkerEnd};
 use metrics::{counter, histogram};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::batch::{Decoded, Memory, fold, last_record_digest};
+use crate::batch::{BatchNumber, Bounds, Decoded, Memory, fold, last_record_digest};
 
 /// How far the broker's clock may run ahead of ours; a partition waits until it is less.
 const MOST_CLOCK_LEAD: Duration = Duration::from_mins(5);
@@ -23,6 +31,20 @@ pub(crate) struct LedgerProcessor {
     owner: String,
     genesis: Digest,
     health: Health,
+    bounds: Bounds,
+    /// How many partitions share the bounds.
+    workers: Arc<AtomicUsize>,
+    /// Commits under way at once, over all partitions: fewer than there are connections, so that none waits for one.
+    commits: Arc<Semaphore>,
+}
+
+/// What the processor may use.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Over all partitions.
+    pub(crate) in_memory: Bounds,
+    /// Commits under way at once.
+    pub(crate) commits: usize,
 }
 
 /// The state of one partition between its take-over and its end. All of it is speculative until it is committed, and is
@@ -34,11 +56,71 @@ pub(crate) struct Worker {
     memory: Memory,
     /// The last record applied, which is read again to see that the log is still the same.
     unverified: Option<Cursor>,
+    /// The batch that is being committed.
+    in_flight: Option<InFlight>,
+    _counted: Counted,
+}
+
+struct InFlight {
+    number: BatchNumber,
+    committing: JoinHandle<Result<(), WorkerEnd>>,
+}
+
+/// Counts a worker as long as it lives.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(workers: &Arc<AtomicUsize>) -> Self {
+        workers.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(workers))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Worker {
+    /// Waits for the commit under way, if there is one, and says up to which batch all is committed.
+    async fn settle(&mut self) -> Result<BatchNumber, WorkerEnd> {
+        let Some(InFlight { number, committing }) = self.in_flight.take() else {
+            return Ok(self.memory.batch());
+        };
+        match committing.await {
+            Ok(committed) => committed.map(|()| number),
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(error) => Err(WorkerEnd::Rejoin(format!("a commit was given up: {error}"))),
+            },
+        }
+    }
 }
 
 impl LedgerProcessor {
-    pub(crate) fn new(ledger: Ledger, owner: String, genesis: [u8; 32], health: Health) -> Self {
-        Self { ledger, owner, genesis: Digest(genesis), health }
+    pub(crate) fn new(
+        ledger: Ledger,
+        owner: String,
+        genesis: [u8; 32],
+        health: Health,
+        limits: Limits,
+    ) -> Self {
+        Self {
+            ledger,
+            owner,
+            genesis: Digest(genesis),
+            health,
+            bounds: limits.in_memory,
+            workers: Arc::default(),
+            commits: Arc::new(Semaphore::new(limits.commits.max(1))),
+        }
+    }
+
+    /// The part of the bounds that one partition has.
+    fn bounds(&self) -> Bounds {
+        let workers = self.workers.load(Ordering::Relaxed).max(1);
+        Bounds { orgs: self.bounds.orgs / workers, events: self.bounds.events / workers }
     }
 
     fn worker(&self, partition: i32, taken: TakenOver) -> Result<Worker, String> {
@@ -60,11 +142,28 @@ impl LedgerProcessor {
         for (at, org) in taken.boundaries {
             fold.expect_boundary(at, org);
         }
-        let memory = Memory::default();
-        Ok(Worker { partition, epoch: taken.epoch, fold, memory, unverified: taken.cursor })
+        Ok(Worker {
+            partition,
+            epoch: taken.epoch,
+            fold,
+            memory: Memory::new(),
+            unverified: taken.cursor,
+            in_flight: None,
+            _counted: Counted::new(&self.workers),
+        })
     }
 
-    /// Load, fold, commit.
+    async fn load(
+        &self,
+        partition: i32,
+        needed: &Needed,
+        stop: &CancellationToken,
+    ) -> Result<Loaded, WorkerEnd> {
+        let what = format!("load the state of partition {partition}");
+        retry(&what, stop, || async { self.ledger.load(needed).await.map_err(sorted) }).await.map_err(end_of)
+    }
+
+    /// Load, fold, and commit behind the batch before.
     async fn apply(
         &self,
         worker: &mut Worker,
@@ -74,38 +173,59 @@ impl LedgerProcessor {
         let started = Instant::now();
         let decoded = Decoded::new(batch);
         wait_for_clock(worker.partition, decoded.latest(), &self.health, stop).await?;
-        let needed = decoded.needed(&worker.fold, |org| worker.memory.knows(&worker.fold, org));
-        let what = format!("load the state of partition {}", worker.partition);
-        let loaded = retry(&what, stop, || async { self.ledger.load(&needed).await.map_err(sorted) })
-            .await
-            .map_err(end_of)?;
-        worker.memory.remember(&mut worker.fold, &needed, loaded);
-        let before = worker.fold.counters();
-        let write =
-            fold(&mut worker.fold, &mut worker.memory, &decoded, worker.epoch).map_err(
-                |error| match error {
-                    FoldError::Halt(halt) => WorkerEnd::Halt(halt.to_string()),
-                    FoldError::NotLoaded(_) => WorkerEnd::Rejoin(error.to_string()),
-                },
-            )?;
-        let committing = Instant::now();
-        self.ledger.commit(&write).await.map_err(|error| {
-            let (start, end) = (decoded.batch.start(), decoded.batch.end());
-            uncommitted(start, end, &error)
+        let Worker { partition, epoch, fold: state, memory, .. } = &mut *worker;
+        let asked = memory.ask(state, &decoded);
+        let loaded = self.load(*partition, &asked.needed, stop).await?;
+        let events = memory.remember(state, asked, loaded);
+        memory.remember_events(self.load(*partition, &events, stop).await?);
+        let before = state.counters();
+        let write = fold(state, memory, &decoded, *epoch).map_err(|error| match error {
+            FoldError::Halt(halt) => WorkerEnd::Halt(halt.to_string()),
+            FoldError::NotLoaded(_) => WorkerEnd::Rejoin(error.to_string()),
         })?;
-        histogram!("ledger_commit_seconds").record(committing.elapsed());
-        histogram!("ledger_batch_seconds").record(started.elapsed());
-        count(before, write.cursor.counters);
-        tracing::debug!(
-            partition = worker.partition,
-            records = decoded.batch.len(),
-            postings = write.postings.len(),
-            next_offset = write.cursor.next_offset,
-            "committed"
-        );
-        worker.memory.trim(&mut worker.fold);
+        let number = memory.batch();
+        histogram!("ledger_fold_seconds").record(started.elapsed());
+        let committed = worker.settle().await?;
+        let oldest = decoded.batch.iter().next().map(|record| Timestamp::from_millis(record.append_time_ms));
+        let commit = commit(self.ledger.clone(), Arc::clone(&self.commits), write, before, oldest);
+        worker.in_flight = Some(InFlight { number, committing: tokio::spawn(commit) });
+        if committed < number {
+            worker.memory.trim(&mut worker.fold, committed, self.bounds());
+        }
         Ok(())
     }
+}
+
+/// Commits a batch and counts what it did.
+async fn commit(
+    ledger: Ledger,
+    commits: Arc<Semaphore>,
+    write: BatchWrite,
+    before: Counters,
+    oldest: Option<Timestamp>,
+) -> Result<(), WorkerEnd> {
+    // Never closed; and if it were, the limit would be all that is lost.
+    let _permit = commits.acquire().await;
+    let started = Instant::now();
+    ledger
+        .commit(&write)
+        .await
+        .map_err(|error| uncommitted(write.start_offset, write.cursor.next_offset, &error))?;
+    histogram!("ledger_commit_seconds").record(started.elapsed());
+    let now = Timestamp::from(clock::now()).micros();
+    if let Some(lag) = oldest.and_then(|oldest| u64::try_from(now.saturating_sub(oldest.micros())).ok()) {
+        // Of the record that waited longest.
+        histogram!("ledger_append_to_commit_seconds").record(Duration::from_micros(lag));
+    }
+    count(before, write.cursor.counters);
+    tracing::debug!(
+        partition = write.partition,
+        records = write.cursor.next_offset - write.start_offset,
+        postings = write.postings.len(),
+        next_offset = write.cursor.next_offset,
+        "committed"
+    );
+    Ok(())
 }
 
 fn sorted(error: LedgerError) -> Failure<LedgerError> {
@@ -221,10 +341,11 @@ impl Processor for LedgerProcessor {
                 continue;
             }
             if let Err(end) = self.apply(&mut worker, batch, &stop).await {
-                return end;
+                // What was found out over a state that could not be committed is no reason to halt.
+                return worker.settle().await.err().unwrap_or(end);
             }
         }
-        WorkerEnd::Stopped
+        worker.settle().await.err().unwrap_or(WorkerEnd::Stopped)
     }
 }
 

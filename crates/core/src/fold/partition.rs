@@ -174,10 +174,12 @@ impl PartitionFold {
         }
     }
 
-    /// Forgets all states but those with changes that are still to be taken; what is needed must be loaded again.
-    pub fn forget_orgs(&mut self) {
-        let touched = &self.touched;
-        self.orgs.retain(|org, _| touched.contains(org));
+    /// Forgets the state of an org, unless it has changes that are still to be taken; it must be loaded again before it
+    /// is needed.
+    pub fn forget_org(&mut self, org: &OrgId) {
+        if !self.touched.contains(org) {
+            self.orgs.remove(org);
+        }
     }
 
     /// Keeps what a batch needs of the event that one of its records corrects, supersedes or releases. What is stored of

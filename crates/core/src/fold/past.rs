@@ -184,15 +184,19 @@ impl Past {
         self.orgs.get(org).is_some_and(|past| past.open)
     }
 
-    /// How many ids of events are held.
-    #[must_use]
-    pub fn event_count(&self) -> usize {
-        self.events.len()
-    }
-
     /// Forgets the ids of events; they must then be loaded again before they are needed.
     pub fn forget_events(&mut self) {
         self.events.clear();
+    }
+
+    /// Forgets the ids of commands; they must then be loaded again before they are needed.
+    pub fn forget_commands(&mut self) {
+        self.commands.clear();
+    }
+
+    /// Forgets whether an org is open and what waits for it; both must then be loaded again before they are needed.
+    pub fn forget_org(&mut self, org: &OrgId) {
+        self.orgs.remove(org);
     }
 
     /// Forgets what was watched.

@@ -50,8 +50,9 @@ CREATE TABLE organizations (
     repaid numeric NOT NULL,
     expired numeric NOT NULL,
     due numeric NOT NULL,
-    next_boundary_at timestamptz
-);
+    next_boundary_at timestamptz,
+    newest_event_id uuid
+) WITH (fillfactor = 60);
 CREATE INDEX organizations_due ON organizations (log_partition, next_boundary_at, org_id)
     WHERE next_boundary_at IS NOT NULL;
 COMMENT ON TABLE organizations IS 'One row per open org: its head, policy and totals';
@@ -62,6 +63,7 @@ COMMENT ON COLUMN organizations.balance IS 'Credits left in open allocations, or
 COMMENT ON COLUMN organizations.charged IS 'Credits charged for usage, as corrected';
 COMMENT ON COLUMN organizations.due IS 'Credits that credit limits lent until their end, to be paid';
 COMMENT ON COLUMN organizations.next_boundary_at IS 'When the next opening or closing of an allocation is due';
+COMMENT ON COLUMN organizations.newest_event_id IS 'The highest native id (UUIDv7) of an event applied: a higher one was never applied';
 
 CREATE TABLE plans (
     org_id text PRIMARY KEY,
@@ -97,7 +99,7 @@ CREATE TABLE credit_allocations (
     expired numeric NOT NULL,
     remaining numeric NOT NULL CHECK (remaining >= 0),
     PRIMARY KEY (org_id, allocation_id)
-);
+) WITH (fillfactor = 60);
 CREATE INDEX credit_allocations_live ON credit_allocations (org_id) WHERE status <> 'closed';
 COMMENT ON TABLE credit_allocations IS 'Credits granted to an org or to one of its users; granted + adjusted + moved = remaining + consumed + repaid + expired';
 COMMENT ON COLUMN credit_allocations.user_id IS 'Whose it is; null for the organization''s';
@@ -121,7 +123,7 @@ CREATE TABLE credit_transactions (
     effective_at timestamptz NOT NULL,
     recorded_at timestamptz NOT NULL,
     amount numeric NOT NULL,
-    entries jsonb NOT NULL,
+    entries text NOT NULL,
     event_id uuid,
     billing_digest bytea,
     command_id uuid,
@@ -134,8 +136,8 @@ CREATE TABLE credit_transactions (
     certainty text,
     revision integer,
     reservation_id uuid,
-    charge jsonb,
-    split jsonb,
+    charge text,
+    split text,
     subject_digest bytea,
     digest bytea NOT NULL,
     log_partition integer NOT NULL,
@@ -145,13 +147,13 @@ CREATE TABLE credit_transactions (
 CREATE UNIQUE INDEX credit_transactions_event ON credit_transactions (org_id, event_id, revision)
     WHERE event_id IS NOT NULL;
 COMMENT ON TABLE credit_transactions IS 'Immutable postings, numbered without gaps per org';
-COMMENT ON COLUMN credit_transactions.entries IS 'The legs: account, allocation or overdraft, amount';
+COMMENT ON COLUMN credit_transactions.entries IS 'The legs, as JSON: account, allocation or overdraft, amount';
 COMMENT ON COLUMN credit_transactions.model IS 'The model that answered, where it is known; else the one that was asked for';
 COMMENT ON COLUMN credit_transactions.certainty IS 'exact, at_least or unknown: how certain the quantities of the usage are';
 COMMENT ON COLUMN credit_transactions.revision IS 'Of the charge: that of the event at first, one more after each correction';
 COMMENT ON COLUMN credit_transactions.reservation_id IS 'The hold that the usage settles';
-COMMENT ON COLUMN credit_transactions.charge IS 'Status, tier, revision, lines and cost in USD of a debit';
-COMMENT ON COLUMN credit_transactions.split IS 'What a corrected charge took, in order, as it is now; null where that is the entries';
+COMMENT ON COLUMN credit_transactions.charge IS 'As a JSON array: status, tier, revision and cost in USD of the charge, its lines of meter, quantity and USD per million, and whether the call was of a variant without a rate';
+COMMENT ON COLUMN credit_transactions.split IS 'As JSON: what a corrected charge took, in order, as it is now; null where that is the entries';
 COMMENT ON COLUMN credit_transactions.subject_digest IS 'What an event that supersedes this uncertain one must have in common with it';
 COMMENT ON COLUMN credit_transactions.digest IS 'Running digest over all postings of the org up to this one';
 

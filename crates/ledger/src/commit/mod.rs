@@ -1,5 +1,6 @@
 //! Writing a batch: one transaction that checks the epoch, writes everything and moves the cursor.
 
+mod copy;
 mod outcomes;
 mod postings;
 mod states;
@@ -172,9 +173,10 @@ impl Ledger {
         check_epoch(&mut transaction, write.partition, write.epoch).await?;
         move_cursor(&mut transaction, write).await?;
         postings::insert(&mut transaction, write).await?;
-        states::upsert_orgs(&mut transaction, write).await?;
+        let touched = states::Touched::by(write);
+        states::write_orgs(&mut transaction, write, &touched).await?;
         states::upsert_plans(&mut transaction, write).await?;
-        states::upsert_allocations(&mut transaction, write).await?;
+        states::write_allocations(&mut transaction, write, &touched).await?;
         outcomes::insert_commands(&mut transaction, write).await?;
         outcomes::insert_quarantine(&mut transaction, write).await?;
         outcomes::release(&mut transaction, write).await?;

@@ -1,6 +1,16 @@
+//! Orgs and allocations as they are after a batch.
+//!
+//! Most orgs of a batch were only debited: their rows are there, and an UPDATE of what a debit can change writes half as
+//! much as an upsert, which locks each row before it changes it. No indexed column changes, so that Postgres can keep the
+//! new version of a row on the page of the old one, without touching an index (HOT).
+
+use std::collections::{HashMap, HashSet};
+
 use fluxori_core::amount::{AmountError, Credits};
 use fluxori_core::command::{Account, OverdraftPolicy};
-use fluxori_core::fold::OrgState;
+use fluxori_core::fold::{Allocation, OrgState};
+use fluxori_core::id::{EventId, OrgId};
+use fluxori_core::posting::PostingKind;
 use rust_decimal::Decimal;
 
 use super::{BatchWrite, Tx};
@@ -9,24 +19,106 @@ use crate::rows::allocation::AllocationRow;
 use crate::rows::organization::{PlanRow, suspended_users};
 use crate::rows::{self, column, to_column};
 
-pub(super) async fn upsert_orgs(transaction: &mut Tx, write: &BatchWrite) -> Result<(), LedgerError> {
-    let orgs = &write.orgs;
+/// What a batch did to its orgs beside their states.
+pub(super) struct Touched<'write> {
+    /// Those with a posting other than a debit, which may be new or have new allocations.
+    beyond_debits: HashSet<&'write OrgId>,
+    /// The highest native id among the events applied, of each org.
+    newest_events: HashMap<&'write OrgId, EventId>,
+}
+
+impl<'write> Touched<'write> {
+    pub(super) fn by(write: &'write BatchWrite) -> Self {
+        let (mut beyond_debits, mut newest_events) = (HashSet::new(), HashMap::new());
+        for row in &write.postings {
+            let posting = &row.posting;
+            if posting.kind != PostingKind::Debit {
+                beyond_debits.insert(&posting.org);
+            }
+            if let Some(id) = posting.event_id().filter(|id| id.is_native()) {
+                let newest = newest_events.entry(&posting.org).or_insert(id);
+                *newest = (*newest).max(id);
+            }
+        }
+        Self { beyond_debits, newest_events }
+    }
+
+    fn newest_event(&self, org: &OrgState) -> Option<uuid::Uuid> {
+        self.newest_events.get(org.org()).map(|id| id.0)
+    }
+}
+
+pub(super) async fn write_orgs(
+    transaction: &mut Tx,
+    write: &BatchWrite,
+    touched: &Touched<'_>,
+) -> Result<(), LedgerError> {
+    let (others, debited): (Vec<&OrgState>, Vec<&OrgState>) =
+        write.orgs.iter().partition(|org| touched.beyond_debits.contains(org.org()));
+    upsert_orgs(transaction, write.partition, &others, touched).await?;
+    update_orgs(transaction, &debited, touched).await
+}
+
+type Sum = fn(&OrgState) -> Result<Credits, AmountError>;
+
+fn sums(orgs: &[&OrgState], sum: Sum) -> Result<Vec<Decimal>, LedgerError> {
+    let out_of_range = |error| rows::unreadable("a total", error);
+    orgs.iter().map(|org| sum(org).map(Credits::decimal).map_err(out_of_range)).collect()
+}
+
+async fn update_orgs(
+    transaction: &mut Tx,
+    orgs: &[&OrgState],
+    touched: &Touched<'_>,
+) -> Result<(), LedgerError> {
     if orgs.is_empty() {
         return Ok(());
     }
-    let sums = |sum: fn(&OrgState) -> Result<Credits, AmountError>| -> Result<Vec<Decimal>, LedgerError> {
-        let out_of_range = |error| rows::unreadable("a total", error);
-        orgs.iter().map(|org| sum(org).map(Credits::decimal).map_err(out_of_range)).collect()
-    };
+    let updated = sqlx::query!(
+        "UPDATE organizations AS o SET
+             posting_number = n.posting_number, head = n.head, balance = n.balance, overdraft = n.overdraft,
+             charged = n.charged, consumed = n.consumed, overdraft_incurred = n.overdraft_incurred,
+             absorbed = n.absorbed, newest_event_id = greatest(o.newest_event_id, n.newest_event_id)
+         FROM (SELECT unnest($1::text[]) AS org_id, unnest($2::bigint[]) AS posting_number, unnest($3::bytea[]) AS head,
+                   unnest($4::numeric[]) AS balance, unnest($5::numeric[]) AS overdraft,
+                   unnest($6::numeric[]) AS charged, unnest($7::numeric[]) AS consumed,
+                   unnest($8::numeric[]) AS overdraft_incurred, unnest($9::numeric[]) AS absorbed,
+                   unnest($10::uuid[]) AS newest_event_id) AS n
+         WHERE o.org_id = n.org_id",
+        &column(orgs, |org| org.org().as_str()) as _,
+        &column(orgs, |org| org.record.number),
+        &column(orgs, |org| org.record.head.0.as_slice()) as _,
+        &sums(orgs, OrgState::balance)?,
+        &sums(orgs, OrgState::overdraft)?,
+        &column(orgs, |org| org.record.totals.charged.decimal()),
+        &column(orgs, |org| org.record.totals.consumed.decimal()),
+        &column(orgs, |org| org.record.totals.overdraft_incurred.decimal()),
+        &column(orgs, |org| org.record.totals.absorbed.decimal()),
+        &column(orgs, |org| touched.newest_event(org)) as _,
+    )
+    .execute(&mut **transaction)
+    .await?;
+    all_found("orgs", updated.rows_affected(), orgs.len())
+}
+
+async fn upsert_orgs(
+    transaction: &mut Tx,
+    partition: i32,
+    orgs: &[&OrgState],
+    touched: &Touched<'_>,
+) -> Result<(), LedgerError> {
+    if orgs.is_empty() {
+        return Ok(());
+    }
     sqlx::query!(
-        "INSERT INTO organizations (org_id, log_partition, posting_number, head, overdraft_policy, grace_us,
+        "INSERT INTO organizations AS o (org_id, log_partition, posting_number, head, overdraft_policy, grace_us,
              balance, overdraft, granted, adjusted, charged, consumed, overdraft_incurred, absorbed, repaid, expired,
-             next_boundary_at, due, suspended, suspended_users)
+             next_boundary_at, newest_event_id, due, suspended, suspended_users)
          SELECT unnest($1::text[]), $2, unnest($3::bigint[]), unnest($4::bytea[]), unnest($5::text[]),
              unnest($6::bigint[]), unnest($7::numeric[]), unnest($8::numeric[]), unnest($9::numeric[]),
              unnest($10::numeric[]), unnest($11::numeric[]), unnest($12::numeric[]), unnest($13::numeric[]),
              unnest($14::numeric[]), unnest($15::numeric[]), unnest($16::numeric[]), unnest($17::timestamptz[]),
-             unnest($18::numeric[]), unnest($19::boolean[]), unnest($20::jsonb[])
+             unnest($18::uuid[]), unnest($19::numeric[]), unnest($20::boolean[]), unnest($21::jsonb[])
          ON CONFLICT (org_id) DO UPDATE SET
              posting_number = excluded.posting_number, head = excluded.head,
              overdraft_policy = excluded.overdraft_policy, grace_us = excluded.grace_us,
@@ -34,15 +126,16 @@ pub(super) async fn upsert_orgs(transaction: &mut Tx, write: &BatchWrite) -> Res
              adjusted = excluded.adjusted, charged = excluded.charged, consumed = excluded.consumed,
              overdraft_incurred = excluded.overdraft_incurred, absorbed = excluded.absorbed,
              repaid = excluded.repaid, expired = excluded.expired, next_boundary_at = excluded.next_boundary_at,
-             due = excluded.due, suspended = excluded.suspended, suspended_users = excluded.suspended_users",
+             newest_event_id = greatest(o.newest_event_id, excluded.newest_event_id), due = excluded.due,
+             suspended = excluded.suspended, suspended_users = excluded.suspended_users",
         &column(orgs, |org| org.org().as_str()) as _,
-        write.partition,
+        partition,
         &column(orgs, |org| org.record.number),
         &column(orgs, |org| org.record.head.0.as_slice()) as _,
         &column(orgs, |org| org.record.policy.overdraft.map(OverdraftPolicy::as_str)) as _,
         &column(orgs, |org| i64::try_from(org.record.policy.grace.as_micros()).unwrap_or(i64::MAX)),
-        &sums(OrgState::balance)?,
-        &sums(OrgState::overdraft)?,
+        &sums(orgs, OrgState::balance)?,
+        &sums(orgs, OrgState::overdraft)?,
         &column(orgs, |org| org.record.totals.granted.decimal()),
         &column(orgs, |org| org.record.totals.adjusted.decimal()),
         &column(orgs, |org| org.record.totals.charged.decimal()),
@@ -52,6 +145,7 @@ pub(super) async fn upsert_orgs(transaction: &mut Tx, write: &BatchWrite) -> Res
         &column(orgs, |org| org.record.totals.repaid.decimal()),
         &column(orgs, |org| org.record.totals.expired.decimal()),
         &column(orgs, |org| org.next_boundary().map(to_column)) as _,
+        &column(orgs, |org| touched.newest_event(org)) as _,
         &column(orgs, |org| org.record.totals.due.decimal()),
         &column(orgs, |org| org.record.suspended.contains(&Account::Organization)),
         &column(orgs, |org| suspended_users(&org.record.suspended)) as _,
@@ -83,12 +177,47 @@ pub(super) async fn upsert_plans(transaction: &mut Tx, write: &BatchWrite) -> Re
     Ok(())
 }
 
-pub(super) async fn upsert_allocations(transaction: &mut Tx, write: &BatchWrite) -> Result<(), LedgerError> {
-    if write.allocations.is_empty() {
+pub(super) async fn write_allocations(
+    transaction: &mut Tx,
+    write: &BatchWrite,
+    touched: &Touched<'_>,
+) -> Result<(), LedgerError> {
+    let (others, debited): (Vec<_>, Vec<_>) =
+        write.allocations.iter().partition(|(org, _)| touched.beyond_debits.contains(org));
+    upsert_allocations(transaction, &others).await?;
+    update_allocations(transaction, &debited).await
+}
+
+async fn update_allocations(
+    transaction: &mut Tx,
+    allocations: &[&(OrgId, Allocation)],
+) -> Result<(), LedgerError> {
+    if allocations.is_empty() {
         return Ok(());
     }
-    let rows = write
-        .allocations
+    let updated = sqlx::query!(
+        "UPDATE credit_allocations AS a SET consumed = n.consumed, remaining = n.remaining
+         FROM (SELECT unnest($1::text[]) AS org_id, unnest($2::uuid[]) AS allocation_id,
+                   unnest($3::numeric[]) AS consumed, unnest($4::numeric[]) AS remaining) AS n
+         WHERE a.org_id = n.org_id AND a.allocation_id = n.allocation_id",
+        &column(allocations, |(org, _)| org.as_str()) as _,
+        &column(allocations, |(_, allocation)| allocation.id.0),
+        &column(allocations, |(_, allocation)| allocation.consumed.decimal()),
+        &column(allocations, |(_, allocation)| allocation.remaining.decimal()),
+    )
+    .execute(&mut **transaction)
+    .await?;
+    all_found("allocations", updated.rows_affected(), allocations.len())
+}
+
+async fn upsert_allocations(
+    transaction: &mut Tx,
+    allocations: &[&(OrgId, Allocation)],
+) -> Result<(), LedgerError> {
+    if allocations.is_empty() {
+        return Ok(());
+    }
+    let rows = allocations
         .iter()
         .map(|(org, allocation)| AllocationRow::of(org, allocation))
         .collect::<Result<Vec<_>, LedgerError>>()?;
@@ -132,4 +261,12 @@ pub(super) async fn upsert_allocations(transaction: &mut Tx, write: &BatchWrite)
     .execute(&mut **transaction)
     .await?;
     Ok(())
+}
+
+/// A row that was debited and is not there would be a ledger that is not its log's.
+fn all_found(what: &str, found: u64, wanted: usize) -> Result<(), LedgerError> {
+    if usize::try_from(found) == Ok(wanted) {
+        return Ok(());
+    }
+    Err(rows::unreadable(&format!("too few {what} that were debited:"), format!("{found} of {wanted}")))
 }

@@ -2,19 +2,18 @@
 
 use std::collections::HashMap;
 
-use fluxori_core::amount::{Credits, Usd};
+use fluxori_core::amount::Credits;
 use fluxori_core::digest::Digest;
 use fluxori_core::fold::{Allocation, AllocationStatus, ChargedUsage};
 use fluxori_core::id::{EventId, Feature, Model, Module, OrgId, Provider, RevisionId, UserId};
 use fluxori_core::posting::{Entry, Target};
-use fluxori_core::pricing::{Charge, ChargeLine, ChargeStatus};
+use fluxori_core::pricing::Charge;
 use fluxori_core::rates::Rates;
 use fluxori_core::time::Timestamp;
-use serde::Deserialize;
-use serde_json::Value;
 use uuid::Uuid;
 
 use crate::rows::allocation::AllocationRow;
+use crate::rows::posting::StoredPricing;
 use crate::rows::{self, unreadable};
 use crate::{Ledger, LedgerError};
 
@@ -36,19 +35,8 @@ pub struct StoredCharge {
     request_model: Model,
     model: Model,
     subject_digest: Option<Digest>,
-    charge: ChargeColumn,
+    pricing: StoredPricing,
     credits: Credits,
-}
-
-/// The column `charge`.
-#[derive(Debug, Clone, Deserialize)]
-struct ChargeColumn {
-    status: ChargeStatus,
-    variant: bool,
-    tier: Option<String>,
-    revision: Option<RevisionId>,
-    cost_usd: Usd,
-    lines: Vec<ChargeLine>,
 }
 
 impl StoredCharge {
@@ -57,10 +45,11 @@ impl StoredCharge {
     /// # Errors
     /// The rates have no such tier.
     pub fn resolve(&self, rates: &Rates) -> Result<ChargedUsage, LedgerError> {
-        let tier = match (&self.charge.tier, &self.charge.revision) {
+        let tier = match (&self.pricing.tier, &self.pricing.revision) {
             (Some(name), Some(revision)) => {
                 let missing = || unreadable("a pricing tier", name);
-                Some(rates.tier(name, revision).cloned().ok_or_else(missing)?)
+                let revision = RevisionId::new(revision).map_err(|error| unreadable("a revision", error))?;
+                Some(rates.tier(name, &revision).cloned().ok_or_else(missing)?)
             }
             _ => None,
         };
@@ -75,11 +64,11 @@ impl StoredCharge {
             model: self.model.clone(),
             subject_digest: self.subject_digest,
             charge: Charge {
-                status: self.charge.status,
+                status: self.pricing.status,
                 tier,
-                variant: self.charge.variant,
-                lines: self.charge.lines.clone(),
-                cost: self.charge.cost_usd,
+                variant: self.pricing.variant,
+                lines: self.pricing.lines.clone(),
+                cost: self.pricing.cost,
                 credits: self.credits,
             },
         })
@@ -99,15 +88,15 @@ struct ChargeRow {
     request_model: String,
     model: String,
     revision: i32,
-    entries: Value,
-    charge: Value,
-    split: Option<Value>,
+    entries: String,
+    charge: String,
+    split: Option<String>,
     subject_digest: Option<Vec<u8>>,
 }
 
 impl ChargeRow {
     fn read(self) -> Result<StoredCharge, LedgerError> {
-        let split = serde_json::from_value(self.split.unwrap_or(self.entries));
+        let split = serde_json::from_str(self.split.as_ref().unwrap_or(&self.entries));
         Ok(StoredCharge {
             org: rows::org_id(&self.org_id)?,
             event: EventId(self.event_id),
@@ -122,7 +111,7 @@ impl ChargeRow {
             request_model: self.request_model.parse().map_err(|error| unreadable("a model", error))?,
             model: self.model.parse().map_err(|error| unreadable("a model", error))?,
             subject_digest: self.subject_digest.as_deref().map(rows::digest).transpose()?,
-            charge: serde_json::from_value(self.charge).map_err(|error| unreadable("a charge", error))?,
+            pricing: StoredPricing::read(&self.charge)?,
             credits: rows::credits(self.amount)?,
         })
     }

@@ -36,6 +36,8 @@ pub struct Needed {
 pub struct Loaded {
     /// States of orgs that are open; the others are not.
     pub orgs: Vec<OrgState>,
+    /// The highest native id of an event that was applied, of each of these orgs that has one: higher ones never were.
+    pub newest_events: Vec<(OrgId, EventId)>,
     /// Usage that waits for its org to be opened, in the order of the log.
     pub waiting: Vec<WaitingRecord>,
     /// Corrections that wait for their event.
@@ -69,7 +71,7 @@ impl Ledger {
         let mut loaded = Loaded::default();
         if !needed.orgs.is_empty() {
             let orgs: Vec<String> = needed.orgs.iter().map(OrgId::to_string).collect();
-            loaded.orgs = self.load_orgs(&orgs).await?;
+            self.load_orgs(&orgs, &mut loaded).await?;
             loaded.waiting = self.load_waiting(&orgs).await?;
             loaded.waiting_corrections = self.load_waiting_corrections(&orgs).await?;
         }
@@ -87,7 +89,7 @@ impl Ledger {
         Ok(loaded)
     }
 
-    async fn load_orgs(&self, orgs: &[String]) -> Result<Vec<OrgState>, LedgerError> {
+    async fn load_orgs(&self, orgs: &[String], loaded: &mut Loaded) -> Result<(), LedgerError> {
         let mut allocations: HashMap<String, Vec<Allocation>> = HashMap::new();
         let rows = sqlx::query_as!(
             AllocationRow,
@@ -109,19 +111,22 @@ impl Ledger {
                o.overdraft_incurred, o.absorbed, o.repaid, o.expired, o.due, o.next_boundary_at,
                (SELECT revision FROM plans p WHERE p.org_id = o.org_id) AS plan_revision,
                (SELECT plan FROM plans p WHERE p.org_id = o.org_id) AS plan,
-               (SELECT granted_until FROM plans p WHERE p.org_id = o.org_id) AS granted_until
+               (SELECT granted_until FROM plans p WHERE p.org_id = o.org_id) AS granted_until,
+               o.newest_event_id
                FROM organizations o
                WHERE o.org_id = ANY($1)",
             orgs,
         )
         .fetch_all(&self.pool)
         .await?;
-        rows.into_iter()
-            .map(|row| {
-                let allocations = allocations.remove(&row.org_id).unwrap_or_default();
-                Ok(OrgState::restore(row.record()?, allocations))
-            })
-            .collect()
+        for row in rows {
+            let allocations = allocations.remove(&row.org_id).unwrap_or_default();
+            let newest_event = row.newest_event_id.map(EventId);
+            let record = row.record()?;
+            loaded.newest_events.extend(newest_event.map(|id| (record.org.clone(), id)));
+            loaded.orgs.push(OrgState::restore(record, allocations));
+        }
+        Ok(())
     }
 
     async fn load_waiting(&self, orgs: &[String]) -> Result<Vec<WaitingRecord>, LedgerError> {

@@ -178,6 +178,7 @@ impl Ledger {
                     plan_revision: row.revision,
                     plan: row.plan,
                     granted_until: row.granted_until,
+                    newest_event_id: None,
                 };
                 snapshot.org = Some(columns.try_into()?);
             }
@@ -220,7 +221,8 @@ impl Ledger {
                o.overdraft_incurred, o.absorbed, o.repaid, o.expired, o.due, o.next_boundary_at,
                (SELECT revision FROM plans p WHERE p.org_id = o.org_id) AS plan_revision,
                (SELECT plan FROM plans p WHERE p.org_id = o.org_id) AS plan,
-               (SELECT granted_until FROM plans p WHERE p.org_id = o.org_id) AS granted_until
+               (SELECT granted_until FROM plans p WHERE p.org_id = o.org_id) AS granted_until,
+               o.newest_event_id
                FROM organizations o
                WHERE o.org_id = $1",
             org.as_str(),
@@ -296,7 +298,8 @@ pub(super) async fn organizations<'c>(
                o.overdraft_incurred, o.absorbed, o.repaid, o.expired, o.due, o.next_boundary_at,
                (SELECT revision FROM plans p WHERE p.org_id = o.org_id) AS plan_revision,
                (SELECT plan FROM plans p WHERE p.org_id = o.org_id) AS plan,
-               (SELECT granted_until FROM plans p WHERE p.org_id = o.org_id) AS granted_until
+               (SELECT granted_until FROM plans p WHERE p.org_id = o.org_id) AS granted_until,
+               o.newest_event_id
                FROM organizations o
                ORDER BY o.org_id",
     )

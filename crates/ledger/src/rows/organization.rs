@@ -40,6 +40,7 @@ pub(crate) struct OrganizationRow {
     pub(crate) plan_revision: Option<Uuid>,
     pub(crate) plan: Option<Value>,
     pub(crate) granted_until: Option<Value>,
+    pub(crate) newest_event_id: Option<Uuid>,
 }
 
 impl OrganizationRow {

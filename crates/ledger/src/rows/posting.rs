@@ -1,9 +1,10 @@
 use chrono::{DateTime, Utc};
+use fluxori_core::amount::Usd;
 use fluxori_core::digest::Digest;
 use fluxori_core::fold::CorrectedBy;
 use fluxori_core::id::{CommandId, EventId, Feature, Model, Module, Provider, ReservationId, UserId};
-use fluxori_core::posting::Cause;
-use fluxori_core::pricing::Charge;
+use fluxori_core::posting::{Cause, Entry};
+use fluxori_core::pricing::{Charge, ChargeLine, ChargeStatus, Meter};
 use fluxori_core::usage::Certainty;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
@@ -23,7 +24,7 @@ pub(crate) struct TransactionRow {
     pub(crate) effective_at: DateTime<Utc>,
     pub(crate) recorded_at: DateTime<Utc>,
     pub(crate) amount: Decimal,
-    pub(crate) entries: Value,
+    pub(crate) entries: String,
     pub(crate) event_id: Option<Uuid>,
     pub(crate) billing_digest: Option<Vec<u8>>,
     pub(crate) command_id: Option<Uuid>,
@@ -36,8 +37,8 @@ pub(crate) struct TransactionRow {
     pub(crate) certainty: Option<String>,
     pub(crate) revision: Option<i32>,
     pub(crate) reservation_id: Option<Uuid>,
-    pub(crate) charge: Option<Value>,
-    pub(crate) split: Option<Value>,
+    pub(crate) charge: Option<String>,
+    pub(crate) split: Option<String>,
     pub(crate) subject_digest: Option<Vec<u8>>,
     pub(crate) digest: Vec<u8>,
     pub(crate) log_partition: i32,
@@ -46,25 +47,25 @@ pub(crate) struct TransactionRow {
 
 /// The columns that only postings of usage have.
 #[derive(Default)]
-struct UsageColumns<'posting> {
-    billing_digest: Option<Digest>,
-    user_id: Option<&'posting UserId>,
-    module: Option<&'posting Module>,
-    feature: Option<&'posting Feature>,
-    provider: Option<&'posting Provider>,
-    request_model: Option<&'posting Model>,
-    model: Option<&'posting Model>,
-    certainty: Option<Certainty>,
-    revision: Option<i32>,
-    reservation_id: Option<ReservationId>,
-    charge: Option<&'posting Charge>,
-    split: Option<Value>,
-    subject_digest: Option<Digest>,
+pub(crate) struct UsageColumns<'posting> {
+    pub(crate) billing_digest: Option<Digest>,
+    pub(crate) user_id: Option<&'posting UserId>,
+    pub(crate) module: Option<&'posting Module>,
+    pub(crate) feature: Option<&'posting Feature>,
+    pub(crate) provider: Option<&'posting Provider>,
+    pub(crate) request_model: Option<&'posting Model>,
+    pub(crate) model: Option<&'posting Model>,
+    pub(crate) certainty: Option<Certainty>,
+    pub(crate) revision: Option<i32>,
+    pub(crate) reservation_id: Option<ReservationId>,
+    pub(crate) charge: Option<&'posting Charge>,
+    pub(crate) split: Option<&'posting [Entry]>,
+    pub(crate) subject_digest: Option<Digest>,
 }
 
 impl<'posting> UsageColumns<'posting> {
-    fn of(cause: &'posting Cause) -> Result<Self, LedgerError> {
-        Ok(match cause {
+    pub(crate) fn of(cause: &'posting Cause) -> Self {
+        match cause {
             Cause::Command(..) | Cause::Boundary => Self::default(),
             Cause::Usage(usage) => {
                 let event = &usage.event;
@@ -104,11 +105,11 @@ impl<'posting> UsageColumns<'posting> {
                     revision: Some(after.revision),
                     reservation_id,
                     charge: Some(&after.charge),
-                    split: Some(serde_json::to_value(split).map_err(|error| unreadable("a split", error))?),
+                    split: Some(split),
                     subject_digest: None,
                 }
             }
-        })
+        }
     }
 }
 
@@ -116,7 +117,7 @@ impl TransactionRow {
     /// The row of a posting.
     pub(crate) fn of(row: &PostingRow, partition: i32) -> Result<Self, LedgerError> {
         let posting = &row.posting;
-        let usage = UsageColumns::of(&posting.cause)?;
+        let usage = UsageColumns::of(&posting.cause);
         Ok(Self {
             org_id: posting.org.to_string(),
             number: posting.number,
@@ -124,7 +125,7 @@ impl TransactionRow {
             effective_at: to_column(posting.effective_at),
             recorded_at: to_column(posting.recorded_at),
             amount: posting.amount.decimal(),
-            entries: serde_json::to_value(&posting.entries).map_err(|error| unreadable("entries", error))?,
+            entries: entries(&posting.entries)?,
             event_id: posting.event_id().map(|id| id.0),
             billing_digest: usage.billing_digest.map(|digest| digest.0.to_vec()),
             command_id: posting.command_id().map(|id| id.0),
@@ -137,8 +138,8 @@ impl TransactionRow {
             certainty: usage.certainty.map(|found| certainty(found).to_owned()),
             revision: usage.revision,
             reservation_id: usage.reservation_id.map(|id| id.0),
-            charge: usage.charge.map(charge),
-            split: usage.split,
+            charge: usage.charge.map(charge).transpose()?,
+            split: usage.split.map(entries).transpose()?,
             subject_digest: usage.subject_digest.map(|digest| digest.0.to_vec()),
             digest: posting.digest.0.to_vec(),
             log_partition: partition,
@@ -147,7 +148,7 @@ impl TransactionRow {
     }
 
     pub(crate) fn read(self) -> Result<TransactionRecord, LedgerError> {
-        let entries = serde_json::from_value(self.entries);
+        let entries = serde_json::from_str(&self.entries);
         Ok(TransactionRecord {
             number: self.number,
             kind: self.kind,
@@ -166,7 +167,7 @@ impl TransactionRow {
             certainty: self.certainty,
             revision: self.revision,
             reservation_id: self.reservation_id.map(ReservationId),
-            charge: self.charge,
+            charge: self.charge.as_deref().map(read_charge).transpose()?,
             digest: digest(&self.digest)?,
             partition: self.log_partition,
             offset: self.log_offset,
@@ -182,7 +183,7 @@ impl TransactionRow {
             .put_time("effective_at", Some(self.effective_at))
             .put_time("recorded_at", Some(self.recorded_at))
             .put("amount", self.amount.normalize())
-            .put_json("entries", Some(&self.entries))
+            .put("entries", &self.entries)
             .put_some("event_id", self.event_id)
             .put_bytes("billing_digest", self.billing_digest.as_deref())
             .put_some("command_id", self.command_id)
@@ -195,8 +196,8 @@ impl TransactionRow {
             .put_some("certainty", self.certainty.as_deref())
             .put_some("revision", self.revision)
             .put_some("reservation_id", self.reservation_id)
-            .put_json("charge", self.charge.as_ref())
-            .put_json("split", self.split.as_ref())
+            .put_some("charge", self.charge.as_deref())
+            .put_some("split", self.split.as_deref())
             .put_bytes("subject_digest", self.subject_digest.as_deref())
             .put_bytes("digest", Some(&self.digest))
             .put("log_partition", self.log_partition)
@@ -205,7 +206,7 @@ impl TransactionRow {
     }
 }
 
-const fn certainty(certainty: Certainty) -> &'static str {
+pub(crate) const fn certainty(certainty: Certainty) -> &'static str {
     match certainty {
         Certainty::Exact => "exact",
         Certainty::AtLeast => "at_least",
@@ -213,14 +214,64 @@ const fn certainty(certainty: Certainty) -> &'static str {
     }
 }
 
-/// How usage was priced, for the column `charge`.
-fn charge(charge: &Charge) -> Value {
-    json!({
-        "status": charge.status,
-        "variant": charge.variant,
-        "tier": charge.tier.as_ref().map(|tier| &*tier.name),
-        "revision": charge.tier.as_ref().map(|tier| tier.revision.as_str()),
-        "cost_usd": charge.cost,
-        "lines": charge.lines,
-    })
+/// The legs, for the column `entries`: JSON as text, because Postgres would spend more on parsing it than on all the
+/// other columns, and only readers of single postings look into it.
+pub(crate) fn entries(entries: &[Entry]) -> Result<String, LedgerError> {
+    serde_json::to_string(entries).map_err(|error| unreadable("entries", error))
+}
+
+/// How a debit was priced, as it lies in the column `charge`: status, tier, revision, cost in US dollars, and the lines
+/// of meter, quantity and US dollars per million, and whether the call was of a variant without a rate. An array without names, because there is one in every row.
+type ChargeColumn<Text, Lines> = (ChargeStatus, Option<Text>, Option<Text>, Usd, Lines, bool);
+type Line = (Meter, i64, Option<Usd>);
+
+/// How a debit was priced, for the column `charge`.
+pub(crate) fn charge(charge: &Charge) -> Result<String, LedgerError> {
+    let lines: Vec<Line> =
+        charge.lines.iter().map(|line| (line.meter, line.quantity, line.usd_per_million)).collect();
+    let column: ChargeColumn<&str, Vec<Line>> = (
+        charge.status,
+        charge.tier.as_ref().map(|tier| &*tier.name),
+        charge.tier.as_ref().map(|tier| tier.revision.as_str()),
+        charge.cost,
+        lines,
+        charge.variant,
+    );
+    serde_json::to_string(&column).map_err(|error| unreadable("a charge", error))
+}
+
+/// How a debit was priced, out of the column `charge`.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredPricing {
+    pub(crate) status: ChargeStatus,
+    pub(crate) tier: Option<String>,
+    pub(crate) revision: Option<String>,
+    pub(crate) cost: Usd,
+    pub(crate) lines: Vec<ChargeLine>,
+    pub(crate) variant: bool,
+}
+
+impl StoredPricing {
+    pub(crate) fn read(column: &str) -> Result<Self, LedgerError> {
+        let (status, tier, revision, cost, lines, variant): ChargeColumn<String, Vec<Line>> =
+            serde_json::from_str(column).map_err(|error| unreadable("a posting's charge", error))?;
+        let lines = lines
+            .into_iter()
+            .map(|(meter, quantity, usd_per_million)| ChargeLine { meter, quantity, usd_per_million })
+            .collect();
+        Ok(Self { status, tier, revision, cost, lines, variant })
+    }
+}
+
+/// With names, for readers.
+fn read_charge(column: &str) -> Result<Value, LedgerError> {
+    let StoredPricing { status, tier, revision, cost, lines, variant } = StoredPricing::read(column)?;
+    Ok(json!({
+        "status": status,
+        "tier": tier,
+        "revision": revision,
+        "cost_usd": cost,
+        "lines": lines,
+        "variant": variant,
+    }))
 }

@@ -211,6 +211,10 @@ pub struct LedgerConfig {
     pub batch_max_records: usize,
     /// How long a batch waits for more records, in milliseconds.
     pub batch_linger_ms: u64,
+    /// About how many orgs are kept in memory between batches, over all partitions; about 1.5 KB each.
+    pub max_orgs_in_memory: usize,
+    /// About how many ids of events are kept in memory between batches, over all partitions; about 200 bytes each.
+    pub max_events_in_memory: usize,
 }
 
 impl Default for LedgerConfig {
@@ -220,6 +224,8 @@ impl Default for LedgerConfig {
             group: "fluxori-ledger".into(),
             batch_max_records: 5_000,
             batch_linger_ms: 20,
+            max_orgs_in_memory: 150_000,
+            max_events_in_memory: 400_000,
         }
     }
 }
@@ -233,6 +239,12 @@ impl LedgerConfig {
 
     pub(super) fn validate(&self, problems: &mut Problems) {
         validate_batches(problems, "ledger", &self.group, self.batch_max_records, self.batch_linger_ms);
+        for (key, value) in [
+            ("ledger.max_orgs_in_memory", self.max_orgs_in_memory),
+            ("ledger.max_events_in_memory", self.max_events_in_memory),
+        ] {
+            between(problems, key, u64::try_from(value).unwrap_or(u64::MAX), 0, 100_000_000);
+        }
     }
 }
 

@@ -266,6 +266,12 @@ impl Pipeline {
         bail!("{service} is not ready after 60 s: {last}; see {}", self.log_file(service).display())
     }
 
+    /// The process of an instance.
+    pub fn pid(&self, instance: &str) -> Result<u32> {
+        let running = self.lock();
+        Ok(running.get(instance).with_context(|| format!("{instance} is not running"))?.pid())
+    }
+
     /// Sends a signal to an instance.
     pub fn signal(&self, instance: &str, signal: Signal) -> Result<()> {
         let running = self.lock();

@@ -60,6 +60,10 @@ impl Running {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(super) fn log_tail(&self) -> String {
         tail(&self.log)
     }

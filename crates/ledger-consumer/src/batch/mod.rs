@@ -1,17 +1,17 @@
 //! One batch: what it needs of the past, and what folding it changes. No I/O.
 
+mod memory;
+
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 
 use fluxori_core::digest::Digest;
-use fluxori_core::fold::{FoldError, Outcome, PartitionFold, Past};
-use fluxori_core::id::OrgId;
-use fluxori_core::record::{Body, Record, RecordKey};
+use fluxori_core::fold::{Context, FoldError, Outcome, PartitionFold, Past};
+use fluxori_core::record::{Record, RecordKey};
 use fluxori_core::time::Timestamp;
-use fluxori_ledger::{
-    BatchWrite, CommandRow, Cursor, GlobalRecord, Loaded, Needed, PostingRow, QuarantineRow, WaitingRecord,
-};
+use fluxori_ledger::{BatchWrite, CommandRow, Cursor, GlobalRecord, PostingRow, QuarantineRow};
 use fluxori_stream::Batch;
+
+pub(crate) use memory::{BatchNumber, Bounds, Memory};
 
 /// A batch with its records decoded.
 pub(crate) struct Decoded {
@@ -33,94 +33,14 @@ impl Decoded {
         self.records.iter().map(|record| record.append_time).max().unwrap_or(Timestamp::MIN)
     }
 
-    /// What must be loaded before the batch can be folded. `is_known` says of which orgs the state, or that they are
-    /// not open, is in memory. Only orgs whose records these are count: a misplaced record must not bring another
-    /// partition's org in here.
-    pub(crate) fn needed(&self, fold: &PartitionFold, is_known: impl Fn(&OrgId) -> bool) -> Needed {
-        let mut needed = Needed::default();
+    /// The context in which the batch is read; of a log's first batch, after its genesis.
+    fn context<'fold>(&self, fold: &'fold PartitionFold) -> Cow<'fold, Context> {
         let mut context = Cow::Borrowed(fold.context());
         if let (None, Some(genesis)) = (context.log(), self.records.first()) {
             // Where the genesis is no genesis, folding says so.
             _ = context.to_mut().admit(&mut Past::default(), genesis);
         }
-        for record in &self.records {
-            let Some(org) = context.owner(record) else { continue };
-            match &record.body {
-                Body::Usage(event) => needed.events.push((org.clone(), event.event_id)),
-                Body::Command(signed) => needed.commands.push((org.clone(), signed.command.command_id)),
-                Body::Tick | Body::Unreadable(..) => {}
-            }
-            needed.orgs.insert(org.clone());
-        }
-        if self.records.iter().any(|record| record.body == Body::Tick) {
-            needed.orgs.extend(fold.due_orgs(self.latest().max(fold.context().now())).cloned());
-        }
-        needed.orgs.retain(|org| !is_known(org));
-        needed
-    }
-}
-
-/// What admission knows of the past, and which orgs are known not to be open.
-pub(crate) struct Memory {
-    past: Past,
-    unopened: BTreeSet<OrgId>,
-    bounds: Bounds,
-}
-
-/// More orgs or ids than this in memory, and all are forgotten and loaded again as they are needed.
-#[derive(Clone, Copy)]
-struct Bounds {
-    orgs: usize,
-    events: usize,
-}
-
-impl Default for Memory {
-    fn default() -> Self {
-        Self::bounded(Bounds { orgs: 50_000, events: 500_000 })
-    }
-}
-
-impl Memory {
-    fn bounded(bounds: Bounds) -> Self {
-        Self { past: Past::default(), unopened: BTreeSet::new(), bounds }
-    }
-
-    pub(crate) fn knows(&self, fold: &PartitionFold, org: &OrgId) -> bool {
-        fold.is_loaded(org) || self.unopened.contains(org)
-    }
-
-    /// Takes in what was loaded.
-    pub(crate) fn remember(&mut self, fold: &mut PartitionFold, needed: &Needed, loaded: Loaded) {
-        self.unopened.extend(needed.orgs.iter().cloned());
-        for state in loaded.orgs {
-            self.unopened.remove(&state.org);
-            self.past.add_open_org(state.org.clone());
-            fold.load(state);
-        }
-        for WaitingRecord { append_time, key, value } in loaded.waiting {
-            let record = fluxori_wire::decode(key.as_deref(), value.as_deref(), append_time);
-            if let Body::Usage(event) = record.body
-                && self.unopened.contains(&event.org_id)
-            {
-                self.past.add_waiting(*event);
-            }
-        }
-        for (org, event, digest) in loaded.events {
-            self.past.add_event(org, event, digest);
-        }
-        for (org, command, digest) in loaded.commands {
-            self.past.add_command(org, command, digest);
-        }
-    }
-
-    /// Keeps memory within bounds, between batches.
-    pub(crate) fn trim(&mut self, fold: &mut PartitionFold) {
-        if fold.orgs().count() + self.unopened.len() > self.bounds.orgs {
-            fold.forget_orgs();
-            *self = Self::bounded(self.bounds);
-        } else if self.past.event_count() > self.bounds.events {
-            self.past.forget_events();
-        }
+        context
     }
 }
 
@@ -164,10 +84,7 @@ pub(crate) fn fold(
         write.postings.extend(applied.postings.into_iter().map(|posting| PostingRow { offset, posting }));
         write.commands.extend(CommandRow::of(record, &applied.outcome, offset, recorded_at));
         match applied.outcome {
-            Outcome::Command { org, opened, released, .. } => {
-                if opened {
-                    memory.unopened.remove(&org);
-                }
+            Outcome::Command { org, released, .. } => {
                 write.released.extend(released.into_iter().map(|event| (org.clone(), event)));
             }
             Outcome::Global(_) => {
@@ -201,6 +118,7 @@ pub(crate) fn fold(
     write.cursor.log_time = fold.context().now();
     write.cursor.outcomes = fold.outcomes();
     write.cursor.counters = fold.counters();
+    memory.learn(&write);
     Ok(write)
 }
 
