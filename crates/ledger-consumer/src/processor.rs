@@ -173,10 +173,16 @@ impl LedgerProcessor {
         let started = Instant::now();
         let decoded = Decoded::new(batch);
         wait_for_clock(worker.partition, decoded.latest(), &self.health, stop).await?;
+        // What a record corrects or releases may be in the batch that is being committed, and is read once that is done.
+        let mut committed = None;
+        if decoded.watches() {
+            committed = Some(worker.settle().await?);
+        }
         let Worker { partition, epoch, fold: state, memory, .. } = &mut *worker;
         let asked = memory.ask(state, &decoded);
         let loaded = self.load(*partition, &asked.needed, stop).await?;
-        let events = memory.remember(state, asked, loaded);
+        let events =
+            memory.remember(state, asked, loaded).map_err(|error| WorkerEnd::Halt(error.to_string()))?;
         memory.remember_events(self.load(*partition, &events, stop).await?);
         let before = state.counters();
         let write = fold(state, memory, &decoded, *epoch).map_err(|error| match error {
@@ -185,7 +191,10 @@ impl LedgerProcessor {
         })?;
         let number = memory.batch();
         histogram!("ledger_fold_seconds").record(started.elapsed());
-        let committed = worker.settle().await?;
+        let committed = match committed {
+            Some(committed) => committed,
+            None => worker.settle().await?,
+        };
         let oldest = decoded.batch.iter().next().map(|record| Timestamp::from_millis(record.append_time_ms));
         let commit = commit(self.ledger.clone(), Arc::clone(&self.commits), write, before, oldest);
         worker.in_flight = Some(InFlight { number, committing: tokio::spawn(commit) });
@@ -287,6 +296,8 @@ fn count(before: Counters, after: Counters) {
         ("rejected", before.rejected, after.rejected),
         ("duplicate", before.duplicates, after.duplicates),
         ("quarantined", before.quarantined, after.quarantined),
+        ("released", before.released, after.released),
+        ("superseded", before.superseded, after.superseded),
     ] {
         counter!("ledger_records_total", "outcome" => outcome)
             .increment(u64::try_from(after - before).unwrap_or_default());

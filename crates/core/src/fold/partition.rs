@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::admit::{Admission, AdmittedCommand, CorrectedBy, Duplicate, Quarantined, Rejection};
+use super::allocation::Allocation;
 use super::burn::{Book, BurnError};
 use super::context::{Context, Halt};
 use super::past::Past;
@@ -193,6 +194,15 @@ impl PartitionFold {
     /// What the charge of a watched event took, in order, as its last correction left it.
     pub fn load_split(&mut self, org: OrgId, event: EventId, split: Vec<Entry>) {
         self.splits.insert((org, event), split);
+    }
+
+    /// Takes in closed allocations that a correction may give credits back to.
+    pub fn remember_closed(&mut self, allocations: impl IntoIterator<Item = (OrgId, Allocation)>) {
+        for (org, allocation) in allocations {
+            if let Some(state) = self.orgs.get_mut(&org) {
+                state.remember_closed([allocation]);
+            }
+        }
     }
 
     /// Forgets what was watched, once its batch is folded.

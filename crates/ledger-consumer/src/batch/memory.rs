@@ -12,11 +12,11 @@
 use std::collections::{HashMap, VecDeque};
 
 use fluxori_core::digest::Digest;
-use fluxori_core::fold::{PartitionFold, Past};
+use fluxori_core::fold::{CorrectedBy, KnownEvent, PartitionFold, Past};
 use fluxori_core::id::{CommandId, EventId, OrgId};
 use fluxori_core::posting::Cause;
 use fluxori_core::record::Body;
-use fluxori_ledger::{BatchWrite, Loaded, Needed, WaitingRecord};
+use fluxori_ledger::{BatchWrite, LedgerError, Loaded, Needed, WaitingRecord};
 use uuid::Uuid;
 
 use super::Decoded;
@@ -35,7 +35,7 @@ pub(crate) struct Bounds {
 pub(crate) struct Memory {
     pub(super) past: Past,
     orgs: HashMap<OrgId, KnownOrg>,
-    events: HashMap<(OrgId, EventId), Digest>,
+    events: HashMap<(OrgId, EventId), KnownEvent>,
     /// In the order in which they were applied.
     order: VecDeque<(BatchNumber, OrgId, EventId)>,
     commands: VecDeque<(BatchNumber, OrgId, CommandId, Digest)>,
@@ -84,6 +84,10 @@ impl Memory {
         let context = decoded.context(fold);
         for record in &decoded.records {
             let Some(org) = context.owner(record) else { continue };
+            if let Some((org, event)) = Past::to_watch(record) {
+                asked.needed.watched.push((org.clone(), event));
+                asked.events.push((org, event));
+            }
             match &record.body {
                 Body::Usage(event) => asked.events.push((org, event.event_id)),
                 Body::Command(signed) => {
@@ -114,7 +118,15 @@ impl Memory {
 
     /// Takes in the orgs and commands that were loaded. Returns the events that are still to be looked up, and may
     /// have been applied before.
-    pub(crate) fn remember(&mut self, fold: &mut PartitionFold, asked: Asked<'_>, loaded: Loaded) -> Needed {
+    ///
+    /// # Errors
+    /// A charge was stored with a price that the log does not know.
+    pub(crate) fn remember(
+        &mut self,
+        fold: &mut PartitionFold,
+        asked: Asked<'_>,
+        loaded: Loaded,
+    ) -> Result<Needed, LedgerError> {
         for org in &asked.needed.orgs {
             self.orgs.insert(org.clone(), KnownOrg { floor: NO_EVENT, used: self.batch });
         }
@@ -124,9 +136,33 @@ impl Memory {
             }
         }
         for state in loaded.orgs {
-            self.past.add_open_org(state.org.clone());
+            self.past.add_open_org(state.org().clone());
             fold.load(state);
         }
+        for WaitingRecord { append_time, key, value } in loaded.waiting_corrections {
+            let record = fluxori_wire::decode(key.as_deref(), value.as_deref(), append_time);
+            if let Body::Command(signed) = record.body
+                && let Some(org) = signed.command.body.org()
+                && asked.needed.orgs.contains(org)
+            {
+                self.past.add_waiting_correction(signed.command, Digest::of(&signed.payload));
+            }
+        }
+        for (org, event) in &asked.needed.watched {
+            fold.watch(&mut self.past, org, *event);
+        }
+        for charge in loaded.charges {
+            let usage = charge.resolve(fold.context().rates())?;
+            self.past.add_charged(charge.org.clone(), charge.event, usage);
+            fold.load_split(charge.org, charge.event, charge.split);
+        }
+        for WaitingRecord { append_time, key, value } in loaded.quarantined {
+            let record = fluxori_wire::decode(key.as_deref(), value.as_deref(), append_time);
+            if let Body::Usage(event) = record.body {
+                self.past.add_quarantined(*event);
+            }
+        }
+        fold.remember_closed(loaded.closed);
         for WaitingRecord { append_time, key, value } in loaded.waiting {
             let record = fluxori_wire::decode(key.as_deref(), value.as_deref(), append_time);
             if let Body::Usage(event) = record.body
@@ -143,12 +179,12 @@ impl Memory {
         for (org, id) in asked.events {
             let event = (org.clone(), id);
             match self.events.get(&event) {
-                Some(digest) => self.past.add_event(event.0, id, *digest),
+                Some(known) => self.past.add_event(event.0, id, *known),
                 None if self.was_never_applied(org, id) => {}
                 None => needed.events.push(event),
             }
         }
-        needed
+        Ok(needed)
     }
 
     /// Of an id that is not in memory.
@@ -158,19 +194,31 @@ impl Memory {
 
     /// Takes in the events that were looked up.
     pub(crate) fn remember_events(&mut self, loaded: Loaded) {
-        for (org, event, digest) in loaded.events {
-            self.past.add_event(org, event, digest);
+        for (org, event, known) in loaded.events {
+            self.past.add_event(org, event, known);
         }
     }
 
     /// Takes in what the batch has done.
     pub(super) fn learn(&mut self, write: &BatchWrite) {
         for row in &write.postings {
-            if let Cause::Usage(usage) = &row.posting.cause {
-                let (org, id) = (&row.posting.org, usage.event.event_id);
-                self.events.insert((org.clone(), id), usage.billing_digest);
-                self.order.push_back((self.batch, org.clone(), id));
-            }
+            let (id, known) = match &row.posting.cause {
+                Cause::Usage(usage) => {
+                    let (billing_digest, revision) = (usage.billing_digest, usage.event.revision);
+                    (usage.event.event_id, KnownEvent { billing_digest, revision })
+                }
+                Cause::Correction(correction, _) => match &correction.by {
+                    CorrectedBy::Usage(event, billing_digest) => {
+                        let (billing_digest, revision) = (*billing_digest, event.revision);
+                        (correction.event_id, KnownEvent { billing_digest, revision })
+                    }
+                    CorrectedBy::Command(..) => continue,
+                },
+                Cause::Command(..) | Cause::Boundary => continue,
+            };
+            let org = &row.posting.org;
+            self.events.insert((org.clone(), id), known);
+            self.order.push_back((self.batch, org.clone(), id));
         }
         for row in &write.commands {
             if let Some(org) = &row.org {

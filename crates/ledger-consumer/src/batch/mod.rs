@@ -4,9 +4,12 @@ mod memory;
 
 use std::borrow::Cow;
 
+use fluxori_core::command::CommandBody;
 use fluxori_core::digest::Digest;
 use fluxori_core::fold::{Context, FoldError, Outcome, PartitionFold, Past};
-use fluxori_core::record::{Record, RecordKey};
+use fluxori_core::id::{EventId, OrgId};
+use fluxori_core::posting::Cause;
+use fluxori_core::record::{Body, Record, RecordKey};
 use fluxori_core::time::Timestamp;
 use fluxori_ledger::{BatchWrite, CommandRow, Cursor, GlobalRecord, PostingRow, QuarantineRow};
 use fluxori_stream::Batch;
@@ -31,6 +34,11 @@ impl Decoded {
     /// The latest append time.
     pub(crate) fn latest(&self) -> Timestamp {
         self.records.iter().map(|record| record.append_time).max().unwrap_or(Timestamp::MIN)
+    }
+
+    /// Whether a record of the batch corrects, supersedes or releases an event.
+    pub(crate) fn watches(&self) -> bool {
+        self.records.iter().any(|record| Past::to_watch(record).is_some())
     }
 
     /// The context in which the batch is read; of a log's first batch, after its genesis.
@@ -70,10 +78,14 @@ pub(crate) fn fold(
         },
         postings: Vec::with_capacity(records.len()),
         orgs: Vec::new(),
+        plans: Vec::new(),
         allocations: Vec::new(),
         commands: Vec::new(),
         quarantine: Vec::new(),
         released: Vec::new(),
+        dismissed: Vec::new(),
+        waiting_corrections: Vec::new(),
+        corrected: Vec::new(),
         globals: Vec::new(),
         tiers: Vec::new(),
     };
@@ -84,8 +96,12 @@ pub(crate) fn fold(
         write.postings.extend(applied.postings.into_iter().map(|posting| PostingRow { offset, posting }));
         write.commands.extend(CommandRow::of(record, &applied.outcome, offset, recorded_at));
         match applied.outcome {
-            Outcome::Command { org, released, .. } => {
-                write.released.extend(released.into_iter().map(|event| (org.clone(), event)));
+            Outcome::Command { org, released, waits, rejection, .. } => {
+                let released = released.into_iter();
+                write.released.extend(released.map(|(event, digest)| (org.clone(), event, digest)));
+                if rejection.is_none() {
+                    settle_quarantine_and_corrections(&mut write, record, raw.value, offset, waits);
+                }
             }
             Outcome::Global(_) => {
                 debug_assert_eq!(record.key, RecordKey::Global, "global commands lie under the reserved key");
@@ -102,7 +118,7 @@ pub(crate) fn fold(
                 value: raw.value.map(<[u8]>::to_vec),
                 quarantined,
             }),
-            Outcome::Debited | Outcome::Tick | Outcome::Duplicate(_) => {}
+            Outcome::Debited | Outcome::Superseded | Outcome::Tick | Outcome::Duplicate(_) => {}
         }
         // At every seal, not once a batch: a later revision may replace prices that postings name.
         if fold.context().rates().revisions().len() != revisions {
@@ -112,14 +128,52 @@ pub(crate) fn fold(
     }
     fold.drain_touched(|state| {
         let changed = state.take_changed();
-        write.allocations.extend(changed.into_iter().map(|allocation| (state.org.clone(), allocation)));
+        write.allocations.extend(changed.into_iter().map(|allocation| (state.org().clone(), allocation)));
+        if state.take_plan_change() {
+            write.plans.push((state.org().clone(), state.record.plan.clone()));
+        }
         write.orgs.push(state.clone());
     });
+    write.corrected = corrected(&write.postings);
+    fold.forget_watched(&mut memory.past);
     write.cursor.log_time = fold.context().now();
     write.cursor.outcomes = fold.outcomes();
     write.cursor.counters = fold.counters();
     memory.learn(&write);
     Ok(write)
+}
+
+/// What commands that were carried out do beside their postings.
+fn settle_quarantine_and_corrections(
+    write: &mut BatchWrite,
+    record: &Record,
+    value: Option<&[u8]>,
+    offset: i64,
+    waits: bool,
+) {
+    let Body::Command(signed) = &record.body else { return };
+    match &signed.command.body {
+        CommandBody::Dismiss(org, dismiss) => write.dismissed.push((org.clone(), dismiss.offset)),
+        CommandBody::Correct(org, correct) if waits => {
+            let value = value.unwrap_or_default().to_vec();
+            write.waiting_corrections.push((org.clone(), correct.event_id, offset, value));
+        }
+        _ => {}
+    }
+}
+
+/// The events that came and took the correction that waited for them: their debits are followed by it.
+fn corrected(postings: &[PostingRow]) -> Vec<(OrgId, EventId)> {
+    let pairs = postings.iter().zip(postings.iter().skip(1));
+    let corrected = pairs.filter_map(|(debit, next)| match (&debit.posting.cause, &next.posting.cause) {
+        (Cause::Usage(usage), Cause::Correction(correction, _))
+            if debit.offset == next.offset && correction.event_id == usage.event.event_id =>
+        {
+            Some((debit.posting.org.clone(), correction.event_id))
+        }
+        _ => None,
+    });
+    corrected.collect()
 }
 
 /// Digest over key and value of the last record of a batch.

@@ -99,13 +99,17 @@ impl Context {
         let known = KnownEvent { billing_digest, revision: event.revision };
         past.add_event(event.org_id.clone(), event.event_id, known);
         let waited = past.org_mut(&event.org_id).corrections.remove(&event.event_id);
-        // One whose charge is out of range is dropped: the event keeps the charge that it came with.
         let correction = waited.and_then(|(command, digest)| {
             let CommandBody::Correct(_, correct) = &command.body else { return None };
             let change = correct.change.clone();
             let before = ChargedUsage::of(&event, &charge);
             let by = CorrectedBy::Command(command, digest);
-            correction(&event.org_id, event.event_id, by, &change, before).ok().map(Box::new)
+            let corrected = correction(&event.org_id, event.event_id, by.clone(), &change, before.clone());
+            // Where the charge would be out of range, it stays as it is.
+            let unchanged = || Change::Replace(Box::new(event.quantities()));
+            let corrected = corrected
+                .or_else(|_| correction(&event.org_id, event.event_id, by, &unchanged(), before));
+            corrected.ok().map(Box::new)
         });
         past.note_charged(&event.org_id, event.event_id, || match &correction {
             Some(correction) => correction.after.clone(),
