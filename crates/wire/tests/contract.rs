@@ -78,6 +78,7 @@ fn example_command() -> (Issuer, Command) {
                 priority: 0,
                 scope: Scope { modules: ["rag-retrieval".parse().unwrap()].into(), ..Scope::default() },
                 purchased: true,
+                period: None,
             },
         ),
     };

@@ -132,6 +132,7 @@ impl Recorder {
             priority: 0,
             scope: Scope::default(),
             purchased: false,
+            period: None,
         };
         change(&mut grant);
         AllocationId(self.org_command(CommandBody::Grant(org.parse().unwrap(), grant)).0)
@@ -229,7 +230,7 @@ impl Recorder {
             event.audio_input_tokens = 100;
             event.units.insert("searches".to_owned(), Quantity("2.50".parse().unwrap()));
         });
-        let policy = Policy { overdraft: OverdraftPolicy::Absorb, grace: Duration::from_secs(90) };
+        let policy = Policy { overdraft: Some(OverdraftPolicy::Absorb), grace: Duration::from_secs(90) };
         log.org_command(CommandBody::OpenOrg("trial".parse().unwrap(), policy));
         log.usage("trial", 30, |_| ());
         log.push("acme", b"garbage");
