@@ -123,6 +123,7 @@ impl AllocationRequest {
                     priority: self.priority,
                     scope,
                     purchased: self.purchased,
+                    period: None,
                 },
                 reason: self.reason,
                 reference: self.reference,
