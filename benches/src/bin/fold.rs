@@ -123,6 +123,7 @@ fn log() -> Result<Vec<Raw>> {
             priority: 0,
             scope: Scope::default(),
             purchased: true,
+            period: None,
         };
         let value = issuer.sign(&command(number, CommandBody::Grant(org.clone(), grant)))?;
         log.push((org.as_str().as_bytes().to_vec(), value));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use fluxori_analytics::{KeptKind, KeptRecord, KnownEvent, RangeRows, UsageAt};
 use fluxori_core::digest::Digest;
-use fluxori_core::fold::{Admission, AdmittedCommand, Context, Halt, Past};
+use fluxori_core::fold::{Admission, AdmittedCommand, Context, Halt, KnownEvent as AdmittedEvent, Past};
 use fluxori_core::id::{EventId, LogId};
 use fluxori_core::record::{Body, QuarantineReason, Record, RecordKey};
 use fluxori_core::time::Timestamp;
@@ -158,7 +158,8 @@ impl Admitter {
     ) -> Result<(RangeRows, Tally), Halt> {
         self.past.forget_events();
         for event in known {
-            self.past.add_event(event.org, event.event, event.billing_digest);
+            let known = AdmittedEvent { billing_digest: event.billing_digest, revision: event.revision };
+            self.past.add_event(event.org, event.event, known);
         }
         let mut out = Output::default();
         for (raw, record) in batch.iter().zip(records) {
@@ -185,10 +186,11 @@ impl Output {
     ) {
         let tally = &mut self.tally;
         match admission {
-            Admission::Usage(usage) => {
+            Admission::Usage(usage, _) => {
                 tally.usage += 1;
                 self.rows.usage.push(UsageAt { offset: raw.offset, append_time, usage: *usage });
             }
+            Admission::Superseding(_) => tally.usage += 1,
             Admission::Command(command) => {
                 tally.commands += 1;
                 self.take_command(past, raw, append_time, *command);
@@ -223,7 +225,7 @@ impl Output {
         }
         for released in command.released {
             match released {
-                Admission::Usage(usage) => {
+                Admission::Usage(usage, _) => {
                     self.tally.released += 1;
                     self.rows.usage.push(UsageAt { offset: raw.offset, append_time, usage: *usage });
                 }

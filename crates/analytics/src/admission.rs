@@ -27,6 +27,8 @@ pub struct KnownEvent {
     pub event: EventId,
     /// Its billing digest.
     pub billing_digest: Digest,
+    /// Its revision, 1 or 2.
+    pub revision: i32,
 }
 
 #[derive(Row, Deserialize)]
@@ -136,6 +138,7 @@ impl TryFrom<EventRow> for KnownEvent {
             org,
             event: EventId(Uuid::from_u128(row.event_key)),
             billing_digest: Digest(row.billing_digest),
+            revision: 1,
         })
     }
 }

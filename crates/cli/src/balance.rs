@@ -72,15 +72,15 @@ fn answer(org: Organization, snapshot: OrgSnapshot, available: Credits, user_id:
     let mut allocations: Vec<Line> = snapshot.allocations.into_iter().map(line).collect();
     allocations.sort_by_key(|line| line.effective_at);
     Answer {
-        org_id: org.org,
+        org_id: org.record.org,
         user_id,
         balance: org.balance,
         overdraft: org.overdraft,
         available,
-        granted: org.totals.granted,
-        charged: org.totals.charged,
-        absorbed: org.totals.absorbed,
-        expired: org.totals.expired,
+        granted: org.record.totals.granted,
+        charged: org.record.totals.charged,
+        absorbed: org.record.totals.absorbed,
+        expired: org.record.totals.expired,
         as_of: snapshot.log_time,
         allocations,
     }

@@ -89,6 +89,7 @@ impl GrantArguments {
             priority: self.priority,
             scope,
             purchased: self.purchased,
+            period: None,
         }
     }
 }

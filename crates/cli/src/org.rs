@@ -24,9 +24,9 @@ enum Overdraft {
 pub(crate) struct PolicyArguments {
     /// The organization
     org: OrgId,
-    /// What happens to usage that no allocation covers
-    #[arg(long, value_enum, default_value_t = Overdraft::Carry)]
-    overdraft: Overdraft,
+    /// What happens to usage that no allocation covers; if not said: it is carried, or absorbed during a trial
+    #[arg(long, value_enum)]
+    overdraft: Option<Overdraft>,
     /// How long after its expiry an allocation still pays for usage from before it
     #[arg(long, value_name = "SPAN", default_value = "5m", value_parser = crate::duration::parse)]
     grace: Duration,
@@ -39,10 +39,10 @@ pub(crate) struct PolicyArguments {
 
 impl PolicyArguments {
     fn policy(&self) -> Policy {
-        let overdraft = match self.overdraft {
+        let overdraft = self.overdraft.map(|overdraft| match overdraft {
             Overdraft::Carry => OverdraftPolicy::Carry,
             Overdraft::Absorb => OverdraftPolicy::Absorb,
-        };
+        });
         Policy { overdraft, grace: self.grace }
     }
 }

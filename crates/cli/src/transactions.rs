@@ -121,6 +121,7 @@ fn entries(entries: &[Entry]) -> String {
         }
         Target::Overdraft => format!("{} overdraft", entry.amount),
         Target::Absorbed => format!("{} absorbed", entry.amount),
+        Target::Due => format!("{} due", entry.amount),
     };
     entries.iter().map(entry).collect::<Vec<_>>().join(", ")
 }

@@ -84,10 +84,11 @@ fn answer(
         counters.duplicates += of_partition.duplicates;
         counters.quarantined += of_partition.quarantined;
         counters.released += of_partition.released;
+        counters.superseded += of_partition.superseded;
         for org in fold.orgs() {
             organizations += 1;
-            postings += org.number;
-            credits_charged = credits_charged.plus(org.totals.charged)?;
+            postings += org.record.number;
+            credits_charged = credits_charged.plus(org.record.totals.charged)?;
         }
     }
     Ok(Answer {

@@ -76,6 +76,8 @@ struct Totals {
     repaid: String,
     /// Expired unspent.
     expired: String,
+    /// Credits that credit limits lent until their end, to be paid.
+    due: String,
 }
 
 /// An allocation. Always granted + adjusted = remaining + consumed + repaid + expired.
@@ -151,9 +153,9 @@ fn balance(
     let mut allocations = snapshot.allocations;
     allocations.retain(listed);
     allocations.sort_by_key(|allocation| (allocation.effective_at, allocation.id));
-    let totals = org.totals;
+    let totals = org.record.totals;
     Ok(Balance {
-        org_id: org.org.into(),
+        org_id: org.record.org.into(),
         user_id: user.cloned().map(String::from),
         balance: org.balance.to_string(),
         overdraft: org.overdraft.to_string(),
@@ -167,6 +169,7 @@ fn balance(
             absorbed: totals.absorbed.to_string(),
             repaid: totals.repaid.to_string(),
             expired: totals.expired.to_string(),
+            due: totals.due.to_string(),
         },
         allocations: allocations.into_iter().map(AllocationView::from).collect(),
         as_of: snapshot.log_time,

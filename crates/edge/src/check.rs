@@ -161,8 +161,7 @@ impl Question {
     /// What is not named fits no list. A model goes by its name without a date, too, as it does when it is charged.
     fn fits(&self, scope: &Scope) -> bool {
         let plain = self.model.as_ref().and_then(without_date);
-        let models: Vec<&Model> = self.model.iter().chain(&plain).collect();
-        scope.fits(&self.module, self.feature.as_ref(), &models)
+        scope.fits(&self.module, self.feature.as_ref(), self.model.iter().chain(&plain))
     }
 }
 

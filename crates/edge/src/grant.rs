@@ -229,11 +229,14 @@ mod tests {
             // It began when the first of the two requests came.
             effective_at: Timestamp::from_micros(1_600_000_000_000_000),
             expires_at: None,
+            period: None,
             status: AllocationStatus::Open,
             granted: grant.amount,
             adjusted: fluxori_core::amount::Credits::ZERO,
+            moved: fluxori_core::amount::Credits::ZERO,
             consumed: grant.amount,
             repaid: fluxori_core::amount::Credits::ZERO,
+            repaid_in: 0,
             expired: fluxori_core::amount::Credits::ZERO,
             remaining: fluxori_core::amount::Credits::ZERO,
         };

@@ -90,7 +90,7 @@ struct Transaction {
 /// One leg of a posting.
 #[derive(Debug, Serialize, ToSchema)]
 struct EntryView {
-    /// `allocation`, `overdraft` or `absorbed`.
+    /// `allocation`, `overdraft`, `absorbed` or `due`.
     #[schema(example = "allocation")]
     target: &'static str,
     /// Which allocation.
@@ -158,6 +158,7 @@ impl From<Entry> for EntryView {
             Target::Allocation(id) => ("allocation", Some(id.to_string())),
             Target::Overdraft => ("overdraft", None),
             Target::Absorbed => ("absorbed", None),
+            Target::Due => ("due", None),
         };
         let user_id = entry.account.user().cloned().map(String::from);
         Self { target, allocation_id, user_id, amount: entry.amount.to_string() }

@@ -205,12 +205,15 @@ impl Contents {
         }
     }
 
-    /// The plan of an org as it is now.
+    /// The plan of an org as it is now, if it is on one.
     ///
     /// # Errors
     /// It cannot be written as a row.
-    pub fn put_plan(&mut self, org: &OrgId, plan: &PlanState) -> Result<(), LedgerError> {
-        self.put(PlanRow::of(org, plan)?.text());
+    pub fn put_plan(&mut self, org: &OrgId, plan: Option<&PlanState>) -> Result<(), LedgerError> {
+        match plan {
+            Some(plan) => self.put(PlanRow::of(org, plan)?.text()),
+            None => _ = self.rows.remove(&plan_key(org.as_str())),
+        }
         Ok(())
     }
 
@@ -227,6 +230,10 @@ impl Contents {
     pub(crate) fn put(&mut self, (key, text): (RowKey, RowText)) {
         self.rows.insert(key, text);
     }
+}
+
+pub(crate) fn plan_key(org_id: &str) -> RowKey {
+    RowKey::new(org_id, None, "the plan".to_owned())
 }
 
 pub(crate) fn waiting_correction(org_id: &str, event: Uuid, offset: i64) -> (RowKey, RowText) {

@@ -55,10 +55,10 @@ fn fold(log: &str) -> (PartitionFold, String) {
         }
     }
     writeln!(said, "outcomes {} {:?}", fold.outcomes(), fold.counters()).unwrap();
-    let orgs: BTreeMap<_, _> = fold.orgs().map(|state| (state.org.clone(), state)).collect();
+    let orgs: BTreeMap<_, _> = fold.orgs().map(|state| (state.org().clone(), state)).collect();
     for (org, state) in orgs {
         let balance = state.balance().unwrap();
-        writeln!(said, "{org} number {} balance {balance} head {}", state.number, state.head).unwrap();
+        writeln!(said, "{org} number {} balance {balance} head {}", state.record.number, state.record.head).unwrap();
     }
     (fold, said)
 }

@@ -62,6 +62,7 @@ fn wanted(org: &str) -> Result<Command> {
                 priority: 0,
                 scope: Scope::default(),
                 purchased: false,
+                period: None,
             },
         ),
     })

@@ -79,6 +79,7 @@ impl Workload {
             priority: 0,
             scope: Scope::default(),
             purchased: true,
+            period: None,
         };
         Command {
             command_id: CommandId(Builder::from_random_bytes(self.random.random()).into_uuid()),

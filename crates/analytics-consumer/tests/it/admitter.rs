@@ -27,6 +27,7 @@ impl Tables {
             org: at.usage.event.org_id.clone(),
             event: at.usage.event.event_id,
             billing_digest: at.usage.billing_digest,
+            revision: at.usage.event.revision,
         };
         self.0.usage.iter().filter(is_known).map(known).collect()
     }

@@ -98,6 +98,7 @@ impl Log {
             priority: 0,
             scope: Scope::default(),
             purchased: true,
+            period: None,
         };
         self.command(org, id, CommandBody::Grant(OrgId::new(org).unwrap(), grant));
     }

@@ -95,6 +95,7 @@ pub(crate) fn usage(random: &mut Random, offset: i64, org: &str, occurred_at: &s
     let charge = Charge {
         status: if random.below(9) == 0 { ChargeStatus::Partial } else { ChargeStatus::Complete },
         tier: None,
+        variant: false,
         lines: Vec::new(),
         cost: Usd::from_scaled(i128::from(random.below(1 << 40))).unwrap(),
         credits: Credits::from_scaled(i128::from(random.below(1 << 50))).unwrap(),

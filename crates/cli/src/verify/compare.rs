@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use fluxori_core::amount::{AmountError, Credits};
-use fluxori_core::fold::{AllocationStatus, OrgState, PartitionFold};
+use fluxori_core::command::{OverdraftPolicy, Policy};
+use fluxori_core::fold::{AllocationStatus, OrgRecord, OrgState, PartitionFold};
 use fluxori_core::id::{GLOBAL_KEY, OrgId};
 use fluxori_ledger::{ColumnDifference, Contents, Heads, Organization, PartitionCursor, RowKey, RowSums};
 use serde::Serialize;
@@ -76,13 +77,13 @@ pub(super) fn compare(heads: &Heads, folds: &Folds) -> Vec<Difference> {
     let mut partitions = BTreeMap::new();
     let mut expected: BTreeMap<&OrgId, (i32, &OrgState)> = BTreeMap::new();
     for (partition, fold) in &folds.partitions {
-        partitions.extend(fold.orgs().map(|state| (state.org.as_str(), *partition)));
-        expected.extend(fold.orgs().map(|state| (&state.org, (*partition, state))));
+        partitions.extend(fold.orgs().map(|state| (state.org().as_str(), *partition)));
+        expected.extend(fold.orgs().map(|state| (state.org(), (*partition, state))));
     }
     for (row, sums) in &heads.organizations {
         let mut comparison =
-            Comparison { partition: Some(row.partition), org: Some(&row.org), found: &mut found };
-        let Some((partition, state)) = expected.remove(&row.org) else {
+            Comparison { partition: Some(row.partition), org: Some(&row.record.org), found: &mut found };
+        let Some((partition, state)) = expected.remove(&row.record.org) else {
             comparison.differs("the organization", "not open".to_owned(), "open".to_owned());
             continue;
         };
@@ -165,11 +166,11 @@ fn compare_org(
     if let Err(broken) = state.check_invariants() {
         comparison.differs("an invariant", broken, "not checked".to_owned());
     }
-    comparison.equal("the head", state.head, row.head);
-    comparison.equal("the number of the last posting", state.number, row.number);
-    comparison.equal("the count of postings", state.number, sums.postings);
-    comparison.equal("the last posting's digest", state.head, sums.last_digest.unwrap_or_default());
-    let (log, ledger) = (&state.totals, &row.totals);
+    comparison.equal("the head", state.record.head, row.record.head);
+    comparison.equal("the number of the last posting", state.record.number, row.record.number);
+    comparison.equal("the count of postings", state.record.number, sums.postings);
+    comparison.equal("the last posting's digest", state.record.head, sums.last_digest.unwrap_or_default());
+    let (log, ledger) = (&state.record.totals, &row.record.totals);
     comparison.equal("granted", log.granted, ledger.granted);
     comparison.equal("adjusted", log.adjusted, ledger.adjusted);
     comparison.equal("charged", log.charged, ledger.charged);
@@ -183,15 +184,21 @@ fn compare_org(
     comparison.equal("the sum expired in allocations", log.expired, sums.expired);
     comparison.equal("overdraft", state.overdraft()?, row.overdraft);
     comparison.equal("the balance", state.balance()?, row.balance);
-    let live = state.allocations().iter().filter(|allocation| allocation.status != AllocationStatus::Closed);
+    let live = state.allocations().filter(|allocation| allocation.status != AllocationStatus::Closed);
     let left = live.map(|allocation| allocation.remaining).try_fold(Credits::ZERO, Credits::plus)?;
     comparison.equal("the sum left in allocations", left, sums.remaining);
     let boundary = |at: Option<_>| {
         at.map_or_else(|| "none".to_owned(), |at: fluxori_core::time::Timestamp| at.to_string())
     };
     comparison.equal("the next boundary", boundary(state.next_boundary()), boundary(row.next_boundary));
-    comparison.equal("the overdraft policy", state.policy.overdraft.as_str(), row.policy.overdraft.as_str());
-    comparison.equal("the grace in seconds", state.policy.grace.as_secs(), row.policy.grace.as_secs());
+    let (log, ledger) = (&state.record, &row.record);
+    let overdraft = |policy: &Policy| policy.overdraft.map_or("by default", OverdraftPolicy::as_str);
+    comparison.equal("the overdraft policy", overdraft(&log.policy), overdraft(&ledger.policy));
+    comparison.equal("the grace in seconds", log.policy.grace.as_secs(), ledger.policy.grace.as_secs());
+    if log.suspended != ledger.suspended {
+        let text = |record: &OrgRecord| format!("{:?}", record.suspended);
+        comparison.differs("the suspended accounts", text(log), text(ledger));
+    }
     Ok(())
 }
 
@@ -231,7 +238,7 @@ mod tests {
                 reason: QuarantineReason::OrgNotOpen,
                 detail: "waits".to_owned(),
                 org: Some("acme".parse().unwrap()),
-                event_id: Some(EventId(uuid::Uuid::from_u128(2))),
+                event: Some((EventId(uuid::Uuid::from_u128(2)), Digest::of(b"billing"))),
             },
         }
     }
@@ -263,7 +270,7 @@ mod tests {
         log.put_quarantined(3, &waiting());
         ledger.put_quarantined(3, &waiting());
         assert!(compare_rows(&log, &ledger).is_empty());
-        log.release(&"acme".parse().unwrap(), EventId(uuid::Uuid::from_u128(2)));
+        log.release(&"acme".parse().unwrap(), EventId(uuid::Uuid::from_u128(2)), Digest::of(b"billing"));
         let found: Vec<String> = compare_rows(&log, &ledger).iter().map(ToString::to_string).collect();
         let what = "status of the quarantined record at offset 3";
         assert_eq!(found, [format!("org acme: {what} is released by the log and waiting in Postgres")]);

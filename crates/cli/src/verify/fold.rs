@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use fluxori_core::command::CommandBody;
 use fluxori_core::digest::Digest;
-use fluxori_core::fold::{Allocation, Context, Counters, FoldError, Outcome, PartitionFold, Past};
+use fluxori_core::fold::{
+    Allocation, Context, Counters, FoldError, Outcome, PartitionFold, Past, PlanState,
+};
 use fluxori_core::id::{EventId, OrgId};
+use fluxori_core::record::Body;
 use fluxori_core::time::Timestamp;
 use fluxori_ledger::{CommandRow, Contents, PartitionCursor, PostingRow, QuarantineRow};
 use fluxori_stream::{Batch, LogReader, Range, Scan};
@@ -31,7 +35,11 @@ pub(super) struct Changes {
     pub(super) postings: Vec<PostingRow>,
     commands: Vec<CommandRow>,
     quarantine: Vec<QuarantineRow>,
-    released: Vec<(OrgId, EventId)>,
+    released: Vec<(OrgId, EventId, Digest)>,
+    dismissed: Vec<(OrgId, i64)>,
+    waiting_corrections: Vec<(OrgId, EventId, i64)>,
+    corrected: Vec<(OrgId, EventId)>,
+    plans: Vec<(OrgId, Option<PlanState>)>,
     allocations: Vec<(OrgId, Allocation)>,
 }
 
@@ -42,7 +50,7 @@ pub(super) async fn fold(
     cursors: &[PartitionCursor],
 ) -> Result<Folds, CliError> {
     let mut folds = Folds::default();
-    let mut folding = Folding::begin(reader, pinned, cursors)?;
+    let mut folding = Folding::begin(reader, pinned, cursors).await?;
     while let Some((partition, changes)) = folding.next().await? {
         absorb(&mut folds.contents, partition, changes)?;
     }
@@ -57,7 +65,15 @@ fn absorb(contents: &mut Contents, partition: i32, changes: Changes) -> Result<(
     }
     changes.commands.iter().for_each(|row| contents.put_command(partition, row));
     changes.quarantine.iter().for_each(|row| contents.put_quarantined(partition, row));
-    changes.released.iter().for_each(|(org, event)| contents.release(org, *event));
+    changes.released.iter().for_each(|(org, event, digest)| contents.release(org, *event, *digest));
+    changes.dismissed.iter().for_each(|(org, offset)| contents.dismiss(org, partition, *offset));
+    for (org, event, offset) in &changes.waiting_corrections {
+        contents.put_waiting_correction(org, *event, *offset);
+    }
+    changes.corrected.iter().for_each(|(org, event)| contents.remove_waiting_correction(org, *event));
+    for (org, plan) in &changes.plans {
+        contents.put_plan(org, plan.as_ref())?;
+    }
     for (org, allocation) in &changes.allocations {
         contents.put_allocation(org, allocation)?;
     }
@@ -78,7 +94,7 @@ struct Folded {
 }
 
 impl Folding {
-    pub(super) fn begin(
+    pub(super) async fn begin(
         reader: &LogReader,
         pinned: Option<Digest>,
         cursors: &[PartitionCursor],
@@ -90,6 +106,11 @@ impl Folding {
             let fold = PartitionFold::new(context, Counters::default(), Digest::default());
             partitions.insert(cursor.partition, Folded { fold, past: Past::default() });
             ranges.push(Range { partition: cursor.partition, start: 0, end: cursor.cursor.next_offset });
+        }
+        let mut scan = reader.scan(&ranges, BATCH)?;
+        while let Some(batch) = scan.next().await? {
+            let Some(folded) = partitions.get_mut(&batch.partition()) else { continue };
+            folded.watch(&batch);
         }
         Ok(Self { progress: progress(&ranges), scan: reader.scan(&ranges, BATCH)?, partitions })
     }
@@ -108,6 +129,17 @@ impl Folding {
 }
 
 impl Folded {
+    /// Notes which events later records correct, supersede or release: of them all is kept, of the others the id.
+    fn watch(&mut self, batch: &Batch) {
+        for raw in batch.iter() {
+            let append_time = Timestamp::from_millis(raw.append_time_ms);
+            let record = fluxori_wire::decode(raw.key, raw.value, append_time);
+            if let Some((org, event)) = Past::to_watch(&record) {
+                self.fold.watch(&mut self.past, org, event);
+            }
+        }
+    }
+
     fn apply(&mut self, batch: &Batch) -> Result<Changes, CliError> {
         let mut changes = Changes::default();
         for raw in batch.iter() {
@@ -126,8 +158,18 @@ impl Folded {
                 .postings
                 .extend(applied.postings.into_iter().map(|posting| PostingRow { offset, posting }));
             match applied.outcome {
-                Outcome::Command { org, released, .. } => {
-                    changes.released.extend(released.into_iter().map(|event| (org.clone(), event)));
+                Outcome::Command { org, released, waits, rejection, .. } => {
+                    let released = released.into_iter();
+                    changes.released.extend(released.map(|(event, digest)| (org.clone(), event, digest)));
+                    if let (None, Body::Command(signed)) = (rejection, &record.body) {
+                        match &signed.command.body {
+                            CommandBody::Dismiss(_, dismiss) => changes.dismissed.push((org, dismiss.offset)),
+                            CommandBody::Correct(_, correct) if waits => {
+                                changes.waiting_corrections.push((org, correct.event_id, offset));
+                            }
+                            _ => {}
+                        }
+                    }
                 }
                 Outcome::Quarantined(quarantined) => changes.quarantine.push(QuarantineRow {
                     offset,
@@ -136,13 +178,21 @@ impl Folded {
                     value: raw.value.map(<[u8]>::to_vec),
                     quarantined,
                 }),
-                Outcome::Debited | Outcome::Global(_) | Outcome::Tick | Outcome::Duplicate(_) => {}
+                Outcome::Debited
+                | Outcome::Superseded
+                | Outcome::Global(_)
+                | Outcome::Tick
+                | Outcome::Duplicate(_) => {}
             }
         }
         self.fold.drain_touched(|state| {
             let changed = state.take_changed();
-            changes.allocations.extend(changed.into_iter().map(|allocation| (state.org.clone(), allocation)));
+            changes.allocations.extend(changed.into_iter().map(|allocation| (state.org().clone(), allocation)));
+            if state.take_plan_change() {
+                changes.plans.push((state.org().clone(), state.record.plan.clone()));
+            }
         });
+        changes.corrected = fluxori_ledger::corrected(&changes.postings);
         Ok(changes)
     }
 }

@@ -24,7 +24,7 @@ pub(super) async fn first_posting(
     let Some(partition) = difference.partition else { return Ok(None) };
     let cursors: Vec<_> =
         heads.cursors.iter().filter(|cursor| cursor.partition == partition).cloned().collect();
-    let mut folding = Folding::begin(reader, session.pinned(), &cursors)?;
+    let mut folding = Folding::begin(reader, session.pinned(), &cursors).await?;
     while let Some((_, changes)) = folding.next().await? {
         let expected: Vec<_> = changes.postings.into_iter().filter(|row| row.posting.org == org).collect();
         let (Some(first), Some(last)) = (expected.first(), expected.last()) else { continue };

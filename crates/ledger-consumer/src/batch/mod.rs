@@ -7,8 +7,6 @@ use std::borrow::Cow;
 use fluxori_core::command::CommandBody;
 use fluxori_core::digest::Digest;
 use fluxori_core::fold::{Context, FoldError, Outcome, PartitionFold, Past};
-use fluxori_core::id::{EventId, OrgId};
-use fluxori_core::posting::Cause;
 use fluxori_core::record::{Body, Record, RecordKey};
 use fluxori_core::time::Timestamp;
 use fluxori_ledger::{BatchWrite, CommandRow, Cursor, GlobalRecord, PostingRow, QuarantineRow};
@@ -134,7 +132,7 @@ pub(crate) fn fold(
         }
         write.orgs.push(state.clone());
     });
-    write.corrected = corrected(&write.postings);
+    write.corrected = fluxori_ledger::corrected(&write.postings);
     fold.forget_watched(&mut memory.past);
     write.cursor.log_time = fold.context().now();
     write.cursor.outcomes = fold.outcomes();
@@ -160,20 +158,6 @@ fn settle_quarantine_and_corrections(
         }
         _ => {}
     }
-}
-
-/// The events that came and took the correction that waited for them: their debits are followed by it.
-fn corrected(postings: &[PostingRow]) -> Vec<(OrgId, EventId)> {
-    let pairs = postings.iter().zip(postings.iter().skip(1));
-    let corrected = pairs.filter_map(|(debit, next)| match (&debit.posting.cause, &next.posting.cause) {
-        (Cause::Usage(usage), Cause::Correction(correction, _))
-            if debit.offset == next.offset && correction.event_id == usage.event.event_id =>
-        {
-            Some((debit.posting.org.clone(), correction.event_id))
-        }
-        _ => None,
-    });
-    corrected.collect()
 }
 
 /// Digest over key and value of the last record of a batch.

@@ -8,7 +8,7 @@ use fluxori_core::command::{
     Account, AllocationKind, Command, CommandBody, CommandKind, Genesis, Grant, IssueKey, RatesPart,
     RatesSeal, Scope,
 };
-use fluxori_core::fold::{Context, OrgState};
+use fluxori_core::fold::{Context, KnownEvent, OrgState};
 use fluxori_core::id::{CommandId, EventId, GLOBAL_KEY, LogId};
 use fluxori_core::posting::Posting;
 use fluxori_core::rates::{Price, TokenPrices, part_digest, revision_digest};
@@ -34,7 +34,7 @@ struct Store {
     globals: Vec<GlobalRecord>,
     orgs: HashMap<OrgId, OrgState>,
     waiting: BTreeMap<i64, (EventId, WaitingRecord)>,
-    events: HashMap<(OrgId, EventId), Digest>,
+    events: HashMap<(OrgId, EventId), KnownEvent>,
     commands: HashMap<(OrgId, CommandId), Digest>,
     postings: Vec<Posting>,
 }
@@ -55,7 +55,7 @@ impl Store {
             }
         }
         for id in &needed.events {
-            loaded.events.extend(self.events.get(id).map(|digest| (id.0.clone(), id.1, *digest)));
+            loaded.events.extend(self.events.get(id).map(|known| (id.0.clone(), id.1, *known)));
         }
         for id in &needed.commands {
             loaded.commands.extend(self.commands.get(id).map(|digest| (id.0.clone(), id.1, *digest)));
@@ -72,32 +72,26 @@ impl Store {
             if quarantined.reason == fluxori_core::record::QuarantineReason::OrgNotOpen {
                 self.waiting.insert(
                     offset,
-                    (quarantined.event_id.unwrap(), WaitingRecord { append_time, key, value }),
+                    (quarantined.event.unwrap().0, WaitingRecord { append_time, key, value }),
                 );
             }
         }
-        let released: Vec<EventId> = write.released.iter().map(|(_, event)| *event).collect();
+        let released: Vec<EventId> = write.released.iter().map(|(_, event, _)| *event).collect();
         self.waiting.retain(|_, (event, _)| !released.contains(event));
         for row in write.postings {
             let posting = row.posting;
             if let fluxori_core::posting::Cause::Usage(usage) = &posting.cause {
                 let id = (posting.org.clone(), usage.event.event_id);
+                let known =
+                    KnownEvent { billing_digest: usage.billing_digest, revision: usage.event.revision };
                 // As the unique index of the table would say.
-                assert!(self.events.insert(id, usage.billing_digest).is_none(), "an event was applied twice");
+                assert!(self.events.insert(id, known).is_none(), "an event was applied twice");
             }
             self.postings.push(posting);
         }
         for state in write.orgs {
-            let live = state.allocations().to_vec();
-            let stored = OrgState::restore(
-                state.org.clone(),
-                state.number,
-                state.head,
-                state.policy,
-                state.totals,
-                live,
-            );
-            self.orgs.insert(state.org, stored);
+            let live = state.allocations().cloned().collect();
+            self.orgs.insert(state.org().clone(), OrgState::restore(state.record, live));
         }
         for row in write.commands {
             self.commands.extend(row.org.map(|org| ((org, row.command_id), row.payload_digest)));
@@ -121,7 +115,7 @@ impl Store {
         let mut fold = PartitionFold::new(context, cursor.counters, cursor.outcomes);
         for state in self.orgs.values() {
             if let Some(at) = state.next_boundary() {
-                fold.expect_boundary(at, state.org.clone());
+                fold.expect_boundary(at, state.org().clone());
             }
         }
         fold
@@ -200,6 +194,7 @@ impl Log {
             priority: 0,
             scope: Scope::default(),
             purchased: false,
+            period: None,
         };
         let command = self.command(CommandBody::Grant(org.parse().unwrap(), grant));
         let value = self.issuer.sign(&command).unwrap();
@@ -322,7 +317,7 @@ fn in_batches(log: &Log, cuts: &[Cut], bounds: Bounds) -> Store {
         let decoded = Decoded::new(batch);
         let asked = memory.ask(&state, &decoded);
         let loaded = store.load(&asked.needed);
-        let events = memory.remember(&mut state, asked, loaded);
+        let events = memory.remember(&mut state, asked, loaded).unwrap();
         memory.remember_events(store.load(&events));
         let write = fold(&mut state, &mut memory, &decoded, 1).unwrap();
         store.commit_all(&mut in_flight);
@@ -370,10 +365,10 @@ proptest! {
         prop_assert_eq!(&whole.postings.len(), &cut.postings.len());
         for org in whole.orgs.values() {
             let of = |store: &Store| -> Vec<Posting> {
-                store.postings.iter().filter(|posting| posting.org == org.org).cloned().collect()
+                store.postings.iter().filter(|posting| posting.org == *org.org()).cloned().collect()
             };
             prop_assert_eq!(of(&whole), of(&cut));
-            prop_assert_eq!(Some(org), cut.orgs.get(&org.org));
+            prop_assert_eq!(Some(org), cut.orgs.get(org.org()));
             prop_assert!(org.check_invariants().is_ok());
         }
         prop_assert_eq!(whole.cursor.as_ref().map(|c| (c.outcomes, c.counters)), cut.cursor.as_ref().map(|c| (c.outcomes, c.counters)));

@@ -8,7 +8,7 @@ mod states;
 use fluxori_core::digest::Digest;
 use fluxori_core::fold::{Allocation, Counters, OrgState, Outcome, PlanState, Quarantined};
 use fluxori_core::id::{CommandId, EventId, OrgId};
-use fluxori_core::posting::Posting;
+use fluxori_core::posting::{Cause, Posting};
 use fluxori_core::rates::PricingTier;
 use fluxori_core::record::{Body, Record};
 use fluxori_core::time::Timestamp;
@@ -160,6 +160,21 @@ pub struct BatchWrite {
     pub globals: Vec<GlobalRecord>,
     /// Pricing tiers in force afterwards, if a revision was sealed.
     pub tiers: Vec<std::sync::Arc<PricingTier>>,
+}
+
+/// The events that came and took the correction that waited for them: their debits are followed by it.
+#[must_use]
+pub fn corrected(postings: &[PostingRow]) -> Vec<(OrgId, EventId)> {
+    let pairs = postings.iter().zip(postings.iter().skip(1));
+    let corrected = pairs.filter_map(|(debit, next)| match (&debit.posting.cause, &next.posting.cause) {
+        (Cause::Usage(usage), Cause::Correction(correction, _))
+            if debit.offset == next.offset && correction.event_id == usage.event.event_id =>
+        {
+            Some((debit.posting.org.clone(), correction.event_id))
+        }
+        _ => None,
+    });
+    corrected.collect()
 }
 
 impl Ledger {

@@ -12,7 +12,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{credits, digest, org_id, overdraft_policy, unreadable};
-use crate::content::{RowKey, RowText};
+use crate::content::{RowKey, RowText, plan_key};
 use crate::error::LedgerError;
 
 /// The columns of an org, and of its plan, if it is on one.
@@ -140,6 +140,6 @@ impl PlanRow {
         text.put("revision", self.revision)
             .put_json("plan", Some(&self.plan))
             .put_json("granted_until", Some(&self.granted_until));
-        (RowKey::new(&self.org_id, None, "the plan".to_owned()), text)
+        (plan_key(&self.org_id), text)
     }
 }

@@ -55,6 +55,7 @@ async fn an_org_comes_back_as_it_was_written() -> Result<()> {
             (org("acme"), CommandId(Uuid::from_u128(9))),
             (org("other"), CommandId(Uuid::from_u128(9))),
         ],
+        watched: Vec::new(),
     };
     let loaded = ledger.load(&needed).await?;
     assert_eq!(loaded.orgs, [state()]);
@@ -87,7 +88,7 @@ async fn waiting_usage_comes_back_in_order_until_it_is_released() -> Result<()> 
     };
     assert_eq!(values(ledger.load(&needed()).await?.waiting), [b"2".to_vec(), b"7".to_vec()]);
     let mut batch = write(epoch, 10, 11);
-    batch.released.push((org("acme"), EventId(Uuid::from_u128(2))));
+    batch.released.push((org("acme"), EventId(Uuid::from_u128(2)), Digest::of(b"billing")));
     ledger.commit(&batch).await?;
     assert_eq!(values(ledger.load(&needed()).await?.waiting), [b"7".to_vec()]);
     Ok(())

@@ -6,7 +6,7 @@ use fluxori_core::command::{
     Account, AllocationKind, Command, CommandBody, Grant, OverdraftPolicy, Policy, Scope,
 };
 use fluxori_core::digest::Digest;
-use fluxori_core::fold::{Allocation, AllocationStatus, Counters, OrgState, OrgTotals, Quarantined};
+use fluxori_core::fold::{Allocation, AllocationStatus, Counters, OrgRecord, OrgState, OrgTotals, Quarantined};
 use fluxori_core::id::{AllocationId, CommandId, EventId, OrgId, ReservationId};
 use fluxori_core::posting::{Cause, Entry, Posting, PostingKind, PricedUsage, Target};
 use fluxori_core::pricing::{Charge, ChargeLine, ChargeStatus, Meter};
@@ -55,10 +55,14 @@ pub(crate) fn write(epoch: i64, start_offset: i64, next_offset: i64) -> BatchWri
         },
         postings: Vec::new(),
         orgs: Vec::new(),
+        plans: Vec::new(),
         allocations: Vec::new(),
         commands: Vec::new(),
         quarantine: Vec::new(),
         released: Vec::new(),
+        dismissed: Vec::new(),
+        waiting_corrections: Vec::new(),
+        corrected: Vec::new(),
         globals: Vec::new(),
         tiers: Vec::new(),
     }
@@ -74,18 +78,21 @@ pub(crate) fn allocation() -> Allocation {
         scope: Scope { models: ["gpt-5".parse().unwrap()].into(), ..Scope::default() },
         effective_at: NOW,
         expires_at: Some(NOW.after(std::time::Duration::from_secs(60))),
+        period: None,
         status: AllocationStatus::Open,
         granted: credits("10"),
         adjusted: credits("-1"),
+        moved: credits("0"),
         consumed: credits("2.000000000001"),
         repaid: credits("0"),
+        repaid_in: 0,
         expired: credits("0"),
         remaining: credits("6.999999999999"),
     }
 }
 
 pub(crate) fn state() -> OrgState {
-    let policy = Policy { overdraft: OverdraftPolicy::Absorb, grace: std::time::Duration::from_millis(1500) };
+    let policy = Policy { overdraft: Some(OverdraftPolicy::Absorb), grace: std::time::Duration::from_millis(1500) };
     let totals = OrgTotals {
         granted: credits("10"),
         adjusted: credits("-1"),
@@ -93,7 +100,16 @@ pub(crate) fn state() -> OrgState {
         consumed: credits("2.000000000001"),
         ..OrgTotals::default()
     };
-    OrgState::restore(org("acme"), 1, Digest::of(b"head"), policy, totals, vec![allocation()])
+    let record = OrgRecord {
+        org: org("acme"),
+        number: 1,
+        head: Digest::of(b"head"),
+        policy,
+        totals,
+        suspended: [Account::User("bob".parse().unwrap())].into(),
+        plan: None,
+    };
+    OrgState::restore(record, vec![allocation()])
 }
 
 pub(crate) fn posting(number: i64) -> Posting {
@@ -106,6 +122,7 @@ pub(crate) fn posting(number: i64) -> Posting {
         priority: 0,
         scope: Scope::default(),
         purchased: false,
+        period: None,
     };
     let command = Command {
         command_id: CommandId(Uuid::from_u128(9)),
@@ -153,7 +170,7 @@ pub(crate) fn quarantined(offset: i64, reason: QuarantineReason) -> QuarantineRo
             reason,
             detail: "quotes \0 what came".to_owned(),
             org: Some(org("acme")),
-            event_id: Some(EventId(Uuid::from_u128(u128::try_from(offset).unwrap()))),
+            event: Some((EventId(Uuid::from_u128(u128::try_from(offset).unwrap())), Digest::of(b"billing"))),
         },
     }
 }
@@ -181,6 +198,7 @@ pub(crate) fn debit(number: i64) -> Posting {
     let charge = Charge {
         status: ChargeStatus::Complete,
         tier: None,
+        variant: false,
         lines,
         cost: "0.002".parse().unwrap(),
         credits: credits("2"),

@@ -1,6 +1,7 @@
 //! What the rows hold, beside what a fold of the log says they hold.
 
 use anyhow::{Context, Result};
+use fluxori_core::digest::Digest;
 use fluxori_core::id::{EventId, OrgId};
 use fluxori_core::record::QuarantineReason;
 use fluxori_ledger::{BatchWrite, Contents, Ledger, PostingRow, posting_text};
@@ -19,7 +20,7 @@ fn batch(epoch: i64) -> BatchWrite {
     batch.commands.push(command());
     batch.quarantine.push(quarantined(2, QuarantineReason::OrgNotOpen));
     batch.quarantine.push(quarantined(3, QuarantineReason::OrgNotOpen));
-    batch.released.push((org("acme"), EventId(Uuid::from_u128(2))));
+    batch.released.push((org("acme"), EventId(Uuid::from_u128(2)), Digest::of(b"billing")));
     batch
 }
 
@@ -33,7 +34,7 @@ fn by_the_log(batch: &BatchWrite) -> Result<Contents> {
     }
     batch.commands.iter().for_each(|row| contents.put_command(batch.partition, row));
     batch.quarantine.iter().for_each(|row| contents.put_quarantined(batch.partition, row));
-    batch.released.iter().for_each(|(org, event)| contents.release(org, *event));
+    batch.released.iter().for_each(|(org, event, digest)| contents.release(org, *event, *digest));
     Ok(contents)
 }
 
