@@ -1,0 +1,205 @@
+//! Logs in memory: one partition with a genesis, an issuer who may do everything, and the prices of a few models.
+
+use std::time::Duration;
+
+use ed25519_dalek::{Signer, SigningKey};
+use fluxori_core::amount::Credits;
+use fluxori_core::command::{
+    Account, AllocationKind, Command, CommandBody, CommandKind, Genesis, Grant, IssueKey, RatesPart, RatesSeal,
+    Scope, SignedCommand, key_id, signed_bytes,
+};
+use fluxori_core::id::{CommandId, EventId, LogId, OrgId, RevisionId};
+use fluxori_core::rates::{Price, TokenPrices, part_digest, revision_digest};
+use fluxori_core::record::{Body, Record, RecordKey};
+use fluxori_core::time::Timestamp;
+use fluxori_core::usage::{UsageEvent, UsageFields};
+use uuid::Uuid;
+
+/// 2026-11-22T12:00:00Z, where every log begins.
+pub(crate) const T0: Timestamp = Timestamp::from_micros(1_795_348_800_000_000);
+const LOG: LogId = LogId(Uuid::from_u128(7));
+
+pub(crate) fn org(name: &str) -> OrgId {
+    name.parse().unwrap()
+}
+
+pub(crate) fn credits(text: &str) -> Credits {
+    text.parse().unwrap()
+}
+
+pub(crate) fn minutes(minutes: u64) -> Duration {
+    Duration::from_mins(minutes)
+}
+
+/// A prepaid grant to the org, effective from an hour before the log begins, that never expires.
+pub(crate) fn grant(amount: &str) -> Grant {
+    Grant {
+        account: Account::Organization,
+        kind: AllocationKind::Prepaid,
+        amount: credits(amount),
+        effective_at: T0.before(minutes(60)),
+        expires_at: None,
+        priority: 0,
+        scope: Scope::default(),
+        purchased: false,
+        period: None,
+    }
+}
+
+/// An id as our call sites make them (UUIDv7), or one made of a foreign id (UUIDv8).
+pub(crate) fn event_id(number: u32, native: bool) -> EventId {
+    let version: u128 = if native { 7 } else { 8 };
+    EventId(Uuid::from_u128(u128::from(number) | version << 76 | 2 << 62))
+}
+
+fn price(model: &str, from: &str, rates: [&str; 6]) -> Price {
+    let rate = |text: &str| (!text.is_empty()).then(|| text.parse().unwrap());
+    let [input, output, cache_read, cache_write_5m, cache_write_1h, reasoning] = rates.map(rate);
+    Price {
+        provider: "openai".parse().unwrap(),
+        model: model.parse().unwrap(),
+        aliases: vec![format!("{model}-latest").parse().unwrap()],
+        effective_from: from.parse().unwrap(),
+        usd_per_million_tokens: TokenPrices {
+            input: input.unwrap(),
+            output,
+            cache_read,
+            cache_write_5m,
+            cache_write_1h,
+            reasoning,
+        },
+    }
+}
+
+/// The first revision: `dear` is a model of which the largest event is out of range.
+fn first_card() -> Vec<Price> {
+    vec![
+        price("gpt-5", "2025-08-07T00:00:00Z", ["1.25", "10", "0.125", "", "", ""]),
+        price("o3", "2025-04-16T00:00:00Z", ["10", "40", "", "12.5", "", "44"]),
+        price("o3", "2026-11-22T11:30:00Z", ["2.000003", "8", "0.333333", "3", "7", "9"]),
+        price("embed", "2025-04-16T00:00:00Z", ["0.123457", "", "", "", "", ""]),
+        price("dear", "2025-04-16T00:00:00Z", ["10000", "10000", "", "", "", ""]),
+    ]
+}
+
+/// A later revision: one price in the place of another, and one from then on.
+fn second_card() -> Vec<Price> {
+    vec![
+        price("gpt-5", "2025-08-07T00:00:00Z", ["1", "8", "", "", "", ""]),
+        price("o3", "2026-11-22T12:20:00Z", ["1", "4", "", "", "", ""]),
+    ]
+}
+
+#[derive(Clone)]
+pub(crate) struct Log {
+    pub(crate) records: Vec<Record>,
+    pub(crate) now: Timestamp,
+    issuer: SigningKey,
+    commands: u128,
+}
+
+impl Log {
+    pub(crate) fn new() -> Self {
+        let (root, issuer) = (SigningKey::from_bytes(&[1; 32]), SigningKey::from_bytes(&[2; 32]));
+        let mut log = Self { records: Vec::new(), now: T0, issuer: root.clone(), commands: 0 };
+        let root_key = root.verifying_key().to_bytes();
+        log.global(CommandBody::Genesis(Genesis { log_id: LOG, root_key, rules_version: 1, partitions: 1 }));
+        let kinds = [
+            CommandKind::Rates,
+            CommandKind::OpenOrg,
+            CommandKind::Grant,
+            CommandKind::Adjust,
+            CommandKind::Transfer,
+            CommandKind::Extend,
+            CommandKind::Suspend,
+            CommandKind::Resume,
+            CommandKind::SetPolicy,
+            CommandKind::SetPlan,
+            CommandKind::Correct,
+            CommandKind::Release,
+            CommandKind::Dismiss,
+        ];
+        let public_key = issuer.verifying_key().to_bytes();
+        let kinds = kinds.into();
+        log.global(CommandBody::IssueKey(IssueKey { issuer: "test".to_owned(), public_key, kinds }));
+        log.issuer = issuer;
+        log.rates("first", first_card());
+        log
+    }
+
+    /// The offset of the next record.
+    pub(crate) fn next_offset(&self) -> i64 {
+        i64::try_from(self.records.len()).unwrap()
+    }
+
+    pub(crate) fn push(&mut self, key: RecordKey, body: Body) -> &Record {
+        self.records.push(Record { key, append_time: self.now, body });
+        self.records.last().unwrap()
+    }
+
+    pub(crate) fn tick(&mut self) {
+        self.push(RecordKey::Global, Body::Tick);
+    }
+
+    fn sign(&self, body: CommandBody, command_id: CommandId) -> SignedCommand {
+        let command = Command {
+            command_id,
+            issued_at: self.now,
+            actor: "test".to_owned(),
+            reason: "test".to_owned(),
+            reference: None,
+            body,
+        };
+        let payload = format!("{command:?}").into_bytes();
+        let signature = self.issuer.sign(&signed_bytes(LOG, &payload)).to_bytes();
+        let issuer_key_id = key_id(&self.issuer.verifying_key().to_bytes());
+        SignedCommand { issuer_key_id, payload, signature, command }
+    }
+
+    pub(crate) fn command_with_id(&mut self, body: CommandBody, id: CommandId) {
+        let key = body.org().cloned().map_or(RecordKey::Global, RecordKey::Org);
+        let signed = self.sign(body, id);
+        self.push(key, Body::Command(Box::new(signed)));
+    }
+
+    pub(crate) fn command(&mut self, body: CommandBody) -> CommandId {
+        self.commands += 1;
+        // Ids that come in another order than their commands.
+        let id = CommandId(Uuid::from_u128(self.commands.reverse_bits() >> 8 ^ 0x5A << 80));
+        self.command_with_id(body, id);
+        id
+    }
+
+    fn global(&mut self, body: CommandBody) {
+        self.command(body);
+    }
+
+    fn rates(&mut self, revision: &str, prices: Vec<Price>) {
+        let revision: RevisionId = revision.parse().unwrap();
+        let digest = revision_digest(&revision, &[part_digest(&prices)]);
+        self.global(CommandBody::RatesPart(RatesPart { revision: revision.clone(), index: 0, prices }));
+        self.global(CommandBody::RatesSeal(RatesSeal { revision, parts: 1, digest }));
+    }
+
+    /// Puts the second revision of the prices in force.
+    pub(crate) fn second_rates(&mut self) {
+        self.rates("second", second_card());
+    }
+
+    /// An event of now.
+    pub(crate) fn event(&self, name: &str, id: EventId, model: &str) -> UsageFields {
+        UsageFields::new(
+            id,
+            self.now,
+            org(name),
+            "rag-retrieval".parse().unwrap(),
+            "openai".parse().unwrap(),
+            model.parse().unwrap(),
+        )
+    }
+
+    pub(crate) fn usage(&mut self, fields: UsageFields) {
+        let event = UsageEvent::new(fields).unwrap();
+        self.push(RecordKey::Org(event.org_id.clone()), Body::Usage(Box::new(event)));
+    }
+}

@@ -1,0 +1,145 @@
+//! What becomes of a usage event.
+
+use std::time::Duration;
+
+use fluxori_core::rates::Price;
+use fluxori_core::record::QuarantineReason;
+use fluxori_core::time::Timestamp;
+use fluxori_core::usage::{CallOutcome, Certainty, Measurement, Quantities, UsageEvent, UsageFields};
+
+use super::amount::Amount;
+use super::org::{Debit, Org};
+use super::prices::{self, RateCard};
+
+const SECONDS_OF_A_DAY: u64 = 86_400;
+/// Most events that wait for an org to open.
+const MOST_WAITING: usize = 10_000;
+
+pub(crate) enum Verdict {
+    Debit(Option<Price>, Amount),
+    /// Takes the place of the event of this debit.
+    Supersede(usize),
+    Duplicate,
+    Quarantine(QuarantineReason),
+}
+
+impl Org {
+    /// What an event is; its time counts only if it is judged `at` some instant of the log.
+    pub(crate) fn judge(&self, event: &UsageEvent, at: Option<Timestamp>, card: &RateCard) -> Verdict {
+        if let Some(index) = self.debits.iter().position(|debit| debit.event.event_id == event.event_id) {
+            return judge_known(index, &self.debits[index], event);
+        }
+        if !self.open && let Some(verdict) = self.judge_waiting(event) {
+            return verdict;
+        }
+        if let Some(reason) = at.and_then(|at| out_of_time(event.occurred_at, at)) {
+            return Verdict::Quarantine(reason);
+        }
+        if !self.open {
+            let full = self.waiting().count() >= MOST_WAITING;
+            let reason =
+                if full { QuarantineReason::TooManyWaiting } else { QuarantineReason::OrgNotOpen };
+            return Verdict::Quarantine(reason);
+        }
+        let price = card.price_of(event);
+        match prices::charge(price.as_ref(), &event.quantities()) {
+            Ok(amount) => Verdict::Debit(price, amount),
+            Err(_) => Verdict::Quarantine(QuarantineReason::AmountOutOfRange),
+        }
+    }
+
+    /// What waits for the org to open, in order.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = &UsageEvent> {
+        let waits = |reason| reason == QuarantineReason::OrgNotOpen;
+        self.quarantine.iter().filter(move |held| waits(held.reason)).filter_map(|held| held.event.as_ref())
+    }
+
+    fn judge_waiting(&self, event: &UsageEvent) -> Option<Verdict> {
+        let known: Vec<&UsageEvent> =
+            self.waiting().filter(|other| other.event_id == event.event_id).collect();
+        let first = known.first()?;
+        if known.iter().any(|other| is_same(other, event)) {
+            return Some(Verdict::Duplicate);
+        }
+        Some(match (first.revision, event.revision) {
+            (1, 2) if !is_same_but_quantities(first, event) => Verdict::Quarantine(QuarantineReason::Conflict),
+            (1, 2) if first.certainty == Certainty::Exact || known.len() > 1 => {
+                Verdict::Quarantine(QuarantineReason::Superseding)
+            }
+            (1, 2) => Verdict::Quarantine(QuarantineReason::OrgNotOpen),
+            (2, 1) if is_same_but_quantities(first, event) => Verdict::Duplicate,
+            _ => Verdict::Quarantine(QuarantineReason::Conflict),
+        })
+    }
+}
+
+fn judge_known(index: usize, debit: &Debit, event: &UsageEvent) -> Verdict {
+    let first = &debit.event;
+    if is_same(first, event) || debit.superseded_by.as_ref().is_some_and(|second| is_same(second, event)) {
+        return Verdict::Duplicate;
+    }
+    match (first.revision, event.revision) {
+        (1, 2) if !is_same_but_quantities(first, event) => Verdict::Quarantine(QuarantineReason::Conflict),
+        (1, 2) if first.certainty == Certainty::Exact || debit.revision != 1 => {
+            Verdict::Quarantine(QuarantineReason::Superseding)
+        }
+        (1, 2) => match prices::charge(debit.price.as_ref(), &event.quantities()) {
+            Ok(_) => Verdict::Supersede(index),
+            Err(_) => Verdict::Quarantine(QuarantineReason::AmountOutOfRange),
+        },
+        (2, 1) if is_same_but_quantities(first, event) => Verdict::Duplicate,
+        _ => Verdict::Quarantine(QuarantineReason::Conflict),
+    }
+}
+
+fn out_of_time(occurred_at: Timestamp, at: Timestamp) -> Option<QuarantineReason> {
+    if occurred_at > at.after(Duration::from_mins(5)) {
+        Some(QuarantineReason::OccurredInFuture)
+    } else if occurred_at < at.before(Duration::from_secs(35 * SECONDS_OF_A_DAY)) {
+        Some(QuarantineReason::TooLate)
+    } else {
+        None
+    }
+}
+
+/// Whether two events of one id say the same: they may differ in what has no bearing on the charge.
+fn is_same(a: &UsageEvent, b: &UsageEvent) -> bool {
+    bearing(a) == bearing(b)
+}
+
+/// Whether they differ at most in their quantities and revisions too.
+fn is_same_but_quantities(a: &UsageEvent, b: &UsageEvent) -> bool {
+    let bare = |event: &UsageEvent| {
+        let mut fields = bearing(event);
+        fields.set_quantities(Quantities::default());
+        fields.revision = 1;
+        fields
+    };
+    bare(a) == bare(b)
+}
+
+/// The event with everything put to one value that has no bearing on price, account or budget.
+fn bearing(event: &UsageEvent) -> UsageFields {
+    let mut fields = event.clone().into_fields();
+    fields.producer_id = "any".parse().unwrap();
+    fields.producer_seq = 0;
+    fields.source = "any".parse().unwrap();
+    fields.operation = "any".parse().unwrap();
+    fields.measurement = Measurement::Measured;
+    fields.certainty = Certainty::Exact;
+    fields.latency_ms = None;
+    fields.time_to_first_token_ms = None;
+    fields.attempt = 1;
+    fields.outcome = CallOutcome::Success;
+    fields.reservation_id = None;
+    fields.reservation_final = false;
+    fields.request_id = None;
+    fields.response_id = None;
+    fields.trace_id = None;
+    fields.raw_usage = None;
+    let native = fields.event_id.0.get_version_num() == 7;
+    if !native {
+        fields.occurred_at = Timestamp::default();
+    }
+    fields
+}
