@@ -7,5 +7,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod examples;
-mod model;
+mod histories;
 mod log;
+mod model;
+mod properties;

@@ -6,7 +6,7 @@ use fluxori_core::rates::Price;
 use fluxori_core::usage::UsageEvent;
 
 use super::amount::Amount;
-use super::org::{Allocation, Debit, Leg, Movement, Org, Place, Status};
+use super::org::{Allocation, Debit, Leg, Movement, Org, Status};
 
 impl Org {
     /// Charges a usage event, and applies the correction that has waited for it.

@@ -13,16 +13,16 @@ mod usage;
 use std::collections::BTreeMap;
 
 use fluxori_core::command::{CommandBody, SignedCommand};
-use fluxori_core::id::OrgId;
+use fluxori_core::id::{EventId, OrgId};
 use fluxori_core::record::{Body, QuarantineReason, Record, RecordKey};
 use fluxori_core::time::Timestamp;
 use fluxori_core::usage::UsageEvent;
 
 pub(crate) use amount::{Amount, ONE, of};
-pub(crate) use org::{Allocation, Held, Leg, Movement, Org, Place, Posted, Status};
-pub(crate) use plans::{accounts, whole};
+pub(crate) use org::{Leg, Movement, Org, Place, Posted, Status};
+pub(crate) use plans::find as find_item;
 
-use org::Debit;
+use org::{Debit, Held};
 use prices::RateCard;
 use usage::Verdict;
 
@@ -189,5 +189,10 @@ impl Org {
     /// The debits so far.
     pub(crate) fn debits(&self) -> &[Debit] {
         &self.debits
+    }
+
+    /// The current revision of an event, if it was charged.
+    pub(crate) fn revision_of(&self, event: EventId) -> Option<i32> {
+        self.debits.iter().find(|debit| debit.event.event_id == event).map(|debit| debit.revision)
     }
 }

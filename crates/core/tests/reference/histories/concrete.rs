@@ -1,0 +1,491 @@
+//! Steps become records.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use fluxori_core::amount::Credits;
+use fluxori_core::command::{
+    Account, Adjust, AllocationKind, Change, CommandBody, Correct, Dismiss, Extend, Grant, OverdraftPolicy, Plan,
+    PlanItem, PlanPeriod, Policy, Release, Scope, SetPlan, Transfer,
+};
+use fluxori_core::digest::Digest;
+use fluxori_core::id::{AllocationId, CommandId, EventId, OrgId, UserId};
+use fluxori_core::period::{IntervalUnit, Recurrence};
+use fluxori_core::record::{Body, QuarantineReason, RecordKey};
+use fluxori_core::time::Timestamp;
+use fluxori_core::usage::{Quantities, Quantity, UsageEvent, UsageFields};
+
+use super::{
+    Call, Item, NewPlan, Of, PeriodTwist, Quarters, RightIs, Step, Target, Terms, Tokens, Twist, Variant,
+};
+use crate::log::{Log, event_id, minutes, org};
+use crate::model::{Model, find_item};
+
+const ORGS: [&str; 3] = ["acme", "globex", "initech"];
+const USERS: [&str; 2] = ["ann", "bob"];
+const MODELS: [&str; 8] =
+    ["gpt-5", "o3", "o3-latest", "embed", "gpt-5-2025-08-07", "o3-20250416", "gpt-99", "gpt-5"];
+const MINUTE: i64 = 60_000_000;
+
+/// A log in the making; the model of it knows what there is for a step to work on.
+pub(crate) struct History {
+    pub(crate) log: Log,
+    pub(crate) model: Model,
+    /// Every event that was sent.
+    events: Vec<UsageFields>,
+    /// How many ids of events have been used.
+    event_count: u32,
+    /// Where in the log the commands of orgs lie.
+    commands: Vec<usize>,
+    /// Every `set_plan` that was sent, in force or not.
+    revisions: Vec<CommandId>,
+    new_rates: bool,
+}
+
+impl History {
+    /// Goes on from a log and its model.
+    pub(crate) fn new(log: Log, model: Model) -> Self {
+        Self {
+            log,
+            model,
+            events: Vec::new(),
+            event_count: 0,
+            commands: Vec::new(),
+            revisions: Vec::new(),
+            new_rates: false,
+        }
+    }
+
+    /// Appends the records of a step, if it means anything now. The caller applies them to the model.
+    pub(crate) fn take(&mut self, step: &Step) {
+        match step {
+            Step::Tick => self.log.tick(),
+            Step::PassMinutes(count) => self.pass(minutes(*count)),
+            Step::PassMicros(count) => self.pass(Duration::from_micros(*count)),
+            Step::PassHours(count) => self.pass(minutes(60 * count)),
+            Step::PassDays(count) => self.pass(minutes(24 * 60 * count)),
+            Step::GoBack(count) => self.log.now = self.log.now.before(minutes(*count)),
+            Step::Usage { org, call } => {
+                let fields = self.fresh(*org, call);
+                self.send(fields);
+            }
+            Step::Again { event, twist } => self.again(*event, *twist),
+            Step::WrongKey { org, call } => {
+                let event = UsageEvent::new(self.fresh(*org, call)).unwrap();
+                let key = RecordKey::Org(ORGS[(org + 1) % ORGS.len()].parse().unwrap());
+                self.log.push(key, Body::Usage(Box::new(event)));
+            }
+            Step::Unreadable { org } => {
+                let body = Body::Unreadable(QuarantineReason::Malformed, "not Avro".to_owned());
+                self.log.push(RecordKey::Org(org_id(*org)), body);
+            }
+            Step::NewRates => {
+                if !std::mem::replace(&mut self.new_rates, true) {
+                    self.log.second_rates();
+                }
+            }
+            Step::CommandAgain { command, other } => self.command_again(*command, *other),
+            Step::Period { of, twist, own_id } => self.period(*of, *twist, *own_id),
+            step => {
+                let body = self.body(step);
+                self.command(body);
+            }
+        }
+    }
+
+    fn pass(&mut self, duration: Duration) {
+        self.log.now = self.log.now.after(duration);
+    }
+
+    fn command(&mut self, body: Option<CommandBody>) {
+        let Some(body) = body else { return };
+        self.commands.push(self.log.records.len());
+        let sets_plan = matches!(body, CommandBody::SetPlan(..));
+        let id = self.log.command(body);
+        if sets_plan {
+            self.revisions.push(id);
+        }
+    }
+
+    /// The command of a step that is nothing but one.
+    fn body(&self, step: &Step) -> Option<CommandBody> {
+        Some(match step {
+            Step::Grant { org, account: whose, terms, start, lasts } => {
+                let effective_at = self.minutes_from_now(*start);
+                let expires_at = lasts.map(|lasts| effective_at.after(minutes(lasts)));
+                CommandBody::Grant(org_id(*org), granted(account(*whose), terms, effective_at, expires_at))
+            }
+            Step::OpenOrg { org, overdraft, grace } => {
+                CommandBody::OpenOrg(org_id(*org), policy(*overdraft, *grace))
+            }
+            Step::SetPolicy { org, overdraft, grace } => {
+                CommandBody::SetPolicy(org_id(*org), policy(*overdraft, *grace))
+            }
+            Step::Adjust { of, amount } => {
+                let (allocation_id, _) = self.allocation(*of)?;
+                CommandBody::Adjust(org_id(of.org), Adjust { allocation_id, amount: credits(*amount) })
+            }
+            Step::Transfer { of, to, amount } => {
+                let (allocation_id, _) = self.allocation(*of)?;
+                let transfer = Transfer { allocation_id, to: account(*to), amount: credits(*amount) };
+                CommandBody::Transfer(org_id(of.org), transfer)
+            }
+            Step::Extend { of, by } => {
+                let (allocation_id, expires_at) = self.allocation(*of)?;
+                let from = expires_at.unwrap_or(self.log.now);
+                let expires_at = by.map(|by| Timestamp::from_micros(from.micros() + by * MINUTE));
+                CommandBody::Extend(org_id(of.org), Extend { allocation_id, expires_at })
+            }
+            Step::Suspend { org, account: whose, resume: false } => {
+                CommandBody::Suspend(org_id(*org), account(*whose))
+            }
+            Step::Suspend { org, account: whose, resume: true } => {
+                CommandBody::Resume(org_id(*org), account(*whose))
+            }
+            Step::SetPlan { org, plan, ago } => {
+                let effective_at = self.minutes_from_now(-ago);
+                let plan = plan.as_ref().map(|plan| self.plan(plan, effective_at));
+                CommandBody::SetPlan(org_id(*org), SetPlan { effective_at, plan })
+            }
+            Step::ChangePlan { org, seats, users, ago } => {
+                let effective_at = self.minutes_from_now(-ago);
+                let mut plan = self.model.org(&org_id(*org))?.plan.as_ref()?.plan.clone();
+                plan.seats = *seats;
+                plan.users = user_set(*users);
+                for item in &mut plan.items {
+                    (item.period_start, item.period_end) = slot(effective_at, is_of_an_hour(item));
+                }
+                CommandBody::SetPlan(org_id(*org), SetPlan { effective_at, plan: Some(plan) })
+            }
+            Step::Correct { org, target, older, right } => {
+                let event_id = self.target(*org, *target)?;
+                let current = self.model.org(&org_id(*org)).and_then(|org| org.revision_of(event_id));
+                let revision = current.unwrap_or(1) - i32::from(*older);
+                let change = match right {
+                    RightIs::Nothing => Change::Void,
+                    RightIs::Used(tokens) => Change::Replace(Box::new(quantities(*tokens))),
+                    // What cannot be carried out when its event comes is another matter.
+                    RightIs::Absurd if current.is_none() => Change::Void,
+                    RightIs::Absurd => Change::Replace(Box::new(absurd())),
+                    RightIs::Impossible => {
+                        let mut impossible = quantities(NOTHING);
+                        impossible.tokens.cache_read = 1;
+                        Change::Replace(Box::new(impossible))
+                    }
+                };
+                CommandBody::Correct(org_id(*org), Correct { event_id, revision, change })
+            }
+            Step::Release { of, other_digest } => {
+                let held = &self.model.org(&org_id(of.org))?.quarantine;
+                let events: Vec<_> = held.iter().filter_map(|held| held.event.as_ref()).collect();
+                let event = pick(&events, of.index)?;
+                let billing_digest =
+                    if *other_digest { Digest::default() } else { event.billing_digest() };
+                CommandBody::Release(org_id(of.org), Release { event_id: event.event_id, billing_digest })
+            }
+            Step::Dismiss { of, elsewhere } => {
+                let held = &self.model.org(&org_id(of.org))?.quarantine;
+                let offset = pick(held, of.index)?.offset + i64::from(*elsewhere);
+                CommandBody::Dismiss(org_id(of.org), Dismiss { offset })
+            }
+            _ => return None,
+        })
+    }
+
+    /// An event of an org that came, or one of the next ones.
+    fn target(&self, org: usize, target: Target) -> Option<EventId> {
+        match target {
+            Target::Known(index) => {
+                let org = org_id(org);
+                let own: Vec<_> = self.events.iter().filter(|event| event.org_id == org).collect();
+                pick(&own, index).map(|event| event.event_id)
+            }
+            Target::Coming(ahead) => Some(numbered(self.event_count + ahead)),
+        }
+    }
+
+    fn minutes_from_now(&self, count: i64) -> Timestamp {
+        Timestamp::from_micros(self.log.now.micros() + count * MINUTE)
+    }
+
+    /// An allocation and its expiry: mostly one that is scheduled or open.
+    fn allocation(&self, of: Of) -> Option<(AllocationId, Option<Timestamp>)> {
+        let all = &self.model.org(&org_id(of.org))?.allocations;
+        let live: Vec<_> = all.iter().filter(|allocation| allocation.is_live()).collect();
+        let any: Vec<_> = all.iter().collect();
+        let from = if live.is_empty() || of.index % 8 == 7 { &any } else { &live };
+        pick(from, of.index / 8).map(|allocation| (allocation.id, allocation.expires_at))
+    }
+
+    fn fresh(&mut self, org: usize, call: &Call) -> UsageFields {
+        let id = numbered(self.event_count);
+        self.event_count += 1;
+        let mut fields = self.log.event(ORGS[org], id, MODELS[call.model]);
+        fields.occurred_at = self.minutes_from_now(-call.ago);
+        fields.user_id = call.user.checked_sub(1).map(user);
+        if call.module == 1 {
+            fields.module = "pim".parse().unwrap();
+        }
+        fields.feature = call.feature.then(|| "search".parse().unwrap());
+        if call.model == 7 {
+            fields.response_model = Some("o3".parse().unwrap());
+        }
+        fields.certainty = call.certainty;
+        fields.set_quantities(quantities(call.tokens));
+        match call.variant {
+            Variant::Plain => {}
+            Variant::OwnKey => fields.own_key = true,
+            Variant::FromCache => fields.served_from_cache = true,
+            Variant::Batch => fields.batch = true,
+            Variant::Revision2 => fields.revision = 2,
+            Variant::Absurd => {
+                fields.request_model = "dear".parse().unwrap();
+                fields.response_model = None;
+                fields.set_quantities(absurd());
+            }
+        }
+        fields
+    }
+
+    fn send(&mut self, fields: UsageFields) {
+        self.events.push(fields.clone());
+        self.log.usage(fields);
+    }
+
+    fn again(&mut self, event: usize, twist: Twist) {
+        let Some(mut fields) = pick(&self.events, event).cloned() else { return };
+        let org = self.model.org(&fields.org_id);
+        let charged = org.is_some_and(|org| org.revision_of(fields.event_id).is_some());
+        let native = fields.event_id.is_native();
+        match twist {
+            Twist::Same => {}
+            Twist::NoBearing => {
+                fields.latency_ms = Some(17);
+                fields.attempt = 2;
+                // Of two that wait in the quarantine under one digest, no rule says which is released.
+                if charged && !native {
+                    fields.occurred_at = self.minutes_from_now(-3);
+                }
+            }
+            Twist::OtherTokens => fields.output_tokens += 1,
+            Twist::OtherUser => fields.user_id = Some("carol".parse().unwrap()),
+            Twist::Supersedes { tokens, certainty } => {
+                fields.revision = 2;
+                fields.certainty = certainty;
+                fields.set_quantities(quantities(tokens));
+                if charged && !native {
+                    fields.occurred_at = self.minutes_from_now(-3);
+                }
+            }
+            Twist::SupersedesAnotherUsers { tokens } => {
+                fields.revision = 2;
+                fields.user_id = Some("carol".parse().unwrap());
+                fields.set_quantities(quantities(tokens));
+            }
+            Twist::Revision1 { tokens } => {
+                fields.revision = 1;
+                fields.set_quantities(quantities(tokens));
+            }
+        }
+        self.send(fields);
+    }
+
+    fn command_again(&mut self, command: usize, other: bool) {
+        let Some(index) = pick(&self.commands, command) else { return };
+        let record = &self.log.records[*index];
+        let (key, body) = (record.key.clone(), record.body.clone());
+        let Body::Command(signed) = &body else { return };
+        if other {
+            let RecordKey::Org(org) = key else { return };
+            let id = signed.command.command_id;
+            self.log.command_with_id(CommandBody::Suspend(org, account(1)), id);
+        } else {
+            self.log.push(key, body);
+        }
+    }
+
+    fn plan(&self, plan: &NewPlan, effective_at: Timestamp) -> Plan {
+        let item = |item: &Item| {
+            let (period_start, period_end) = slot(effective_at, item.hour);
+            let subscription = item.terms.kind == AllocationKind::Subscription;
+            let max_rollover = if subscription { item.max_rollover } else { 0 };
+            PlanItem {
+                id: ["api", "chat", "storage"][item.id].parse().unwrap(),
+                kind: item.terms.kind,
+                amount: credits(item.terms.amount),
+                share: item.share,
+                priority: item.terms.priority,
+                scope: scope(item.terms.scope),
+                purchased: item.terms.purchased,
+                max_rollover: credits(Quarters { count: max_rollover, more: false }),
+                recurrence: Recurrence {
+                    every: 1 + u32::from(item.hour),
+                    unit: IntervalUnit::Day,
+                    anchor: "2026-01-01T00:00:00".parse().unwrap(),
+                    time_zone: "UTC".parse().unwrap(),
+                },
+                period_start,
+                period_end,
+            }
+        };
+        Plan {
+            name: "plan".parse().unwrap(),
+            trial: plan.trial,
+            seats: plan.seats,
+            users: user_set(plan.users),
+            items: plan.items.iter().map(item).collect(),
+        }
+    }
+
+    /// The next period of an item and account of the plan in force, or something like it.
+    fn period(&mut self, of: Of, twist: PeriodTwist, own_id: bool) {
+        let org = org_id(of.org);
+        let Some(now) = self.model.org(&org).and_then(|org| org.plan.as_ref()) else { return };
+        let ends: Vec<_> = now.ends.iter().collect();
+        let Some(((item_id, whose), end)) = pick(&ends, of.index).copied() else { return };
+        let item = find_item(&now.plan, item_id).unwrap();
+        let (mut revision, mut account, mut start) = (now.revision, whose.clone(), *end);
+        let mut amount = now.plan.amount(item).unwrap();
+        match twist {
+            PeriodTwist::Right => {}
+            PeriodTwist::Stale => revision = *pick(&self.revisions, of.index).unwrap(),
+            PeriodTwist::Gap => start = start.after(minutes(1)),
+            PeriodTwist::WrongAmount => amount = amount.plus(Credits::from(1)).unwrap(),
+            PeriodTwist::WrongAccount => account = Account::User("carol".parse().unwrap()),
+        }
+        let length = if is_of_an_hour(item) { 60 } else { 30 };
+        let period_end = start.after(minutes(length));
+        let grant = Grant {
+            account: account.clone(),
+            kind: item.kind,
+            amount,
+            effective_at: start,
+            expires_at: Some(period_end),
+            priority: item.priority,
+            scope: item.scope.clone(),
+            purchased: item.purchased,
+            period: Some(PlanPeriod { plan: revision, item: item.id.clone(), start, end: period_end }),
+        };
+        let id = CommandId::of_period(&org, revision, &item.id, &account, start);
+        let body = CommandBody::Grant(org, grant);
+        if own_id {
+            self.commands.push(self.log.records.len());
+            self.log.command_with_id(body, id);
+        } else {
+            self.command(Some(body));
+        }
+    }
+}
+
+const NOTHING: Tokens = Tokens { input: 0, cached: 0, output: 0, special: 0, pages: false };
+
+fn pick<T>(from: &[T], index: usize) -> Option<&T> {
+    from.get(index.checked_rem(from.len())?)
+}
+
+fn org_id(index: usize) -> OrgId {
+    org(ORGS[index])
+}
+
+fn user(index: usize) -> UserId {
+    USERS[index].parse().unwrap()
+}
+
+fn account(index: usize) -> Account {
+    index.checked_sub(1).map(user).into()
+}
+
+/// No, one or both users, or a third one alone.
+fn user_set(choice: usize) -> BTreeSet<UserId> {
+    match choice {
+        0 => BTreeSet::new(),
+        1 => [user(0)].into(),
+        2 => [user(0), user(1)].into(),
+        _ => [user(1)].into(),
+    }
+}
+
+/// One event in five has a foreign id.
+fn numbered(number: u32) -> EventId {
+    event_id(number, number % 5 != 4)
+}
+
+fn credits(quarters: Quarters) -> Credits {
+    let more = if quarters.more { 7 } else { 0 };
+    Credits::from_scaled(i128::from(quarters.count) * 250_000_000_000 + more).unwrap()
+}
+
+fn policy(overdraft: Option<OverdraftPolicy>, grace: u64) -> Policy {
+    Policy { overdraft, grace: minutes(grace) }
+}
+
+fn scope(choice: usize) -> Scope {
+    let mut scope = Scope::default();
+    match choice {
+        1 => scope.modules = ["pim".parse().unwrap()].into(),
+        2 => scope.features = ["search".parse().unwrap()].into(),
+        3 => scope.models = ["gpt-5".parse().unwrap()].into(),
+        4 => scope.models = ["o3".parse().unwrap(), "embed".parse().unwrap()].into(),
+        5 => {
+            scope.modules = ["pim".parse().unwrap(), "rag-retrieval".parse().unwrap()].into();
+            scope.models = ["gpt-5".parse().unwrap()].into();
+        }
+        6 => scope.models = ["o3-20250416".parse().unwrap()].into(),
+        _ => {}
+    }
+    scope
+}
+
+fn granted(
+    account: Account,
+    terms: &Terms,
+    effective_at: Timestamp,
+    expires_at: Option<Timestamp>,
+) -> Grant {
+    Grant {
+        account,
+        kind: terms.kind,
+        amount: credits(terms.amount),
+        effective_at,
+        expires_at,
+        priority: terms.priority,
+        scope: scope(terms.scope),
+        purchased: terms.purchased,
+        period: None,
+    }
+}
+
+fn quantities(tokens: Tokens) -> Quantities {
+    let mut quantities = Quantities::default();
+    let counts = &mut quantities.tokens;
+    counts.input = tokens.input;
+    counts.cache_read = tokens.cached.min(tokens.input);
+    counts.cache_write_1h = tokens.special.min(tokens.input - counts.cache_read);
+    counts.output = tokens.output;
+    counts.reasoning = tokens.special.min(tokens.output);
+    if tokens.special % 7 == 1 {
+        counts.audio_output = tokens.output;
+    }
+    if tokens.pages {
+        quantities.units.insert("pages".to_owned(), Quantity(rust_decimal::Decimal::ONE));
+    }
+    quantities
+}
+
+fn absurd() -> Quantities {
+    let mut quantities = Quantities::default();
+    quantities.tokens.input = 1_000_000_000;
+    quantities.tokens.output = 1_000_000_000;
+    quantities
+}
+
+/// Periods lie on a grid, so that plans that follow each other have the same ones in course.
+fn slot(at: Timestamp, hour: bool) -> (Timestamp, Timestamp) {
+    let length = if hour { 60 } else { 30 } * MINUTE;
+    let start = at.micros().div_euclid(length) * length;
+    (Timestamp::from_micros(start), Timestamp::from_micros(start + length))
+}
+
+fn is_of_an_hour(item: &PlanItem) -> bool {
+    item.recurrence.every == 2
+}
