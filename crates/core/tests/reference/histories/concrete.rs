@@ -167,11 +167,6 @@ impl History {
                     // What cannot be carried out when its event comes is another matter.
                     RightIs::Absurd if current.is_none() => Change::Void,
                     RightIs::Absurd => Change::Replace(Box::new(absurd())),
-                    RightIs::Impossible => {
-                        let mut impossible = quantities(NOTHING);
-                        impossible.tokens.cache_read = 1;
-                        Change::Replace(Box::new(impossible))
-                    }
                 };
                 CommandBody::Correct(org_id(*org), Correct { event_id, revision, change })
             }
@@ -267,7 +262,8 @@ impl History {
                     fields.occurred_at = self.minutes_from_now(-3);
                 }
             }
-            Twist::OtherTokens => fields.output_tokens += 1,
+            // Not beyond the most that an event can have.
+            Twist::OtherTokens => fields.output_tokens ^= 1 << 20,
             Twist::OtherUser => fields.user_id = Some("carol".parse().unwrap()),
             Twist::Supersedes { tokens, certainty } => {
                 fields.revision = 2;
@@ -339,7 +335,7 @@ impl History {
 
     /// The next period of an item and account of the plan in force, or something like it.
     fn period(&mut self, of: Of, twist: PeriodTwist, own_id: bool) {
-        let org = org_id(of.org);
+        let mut org = org_id(of.org);
         let Some(now) = self.model.org(&org).and_then(|org| org.plan.as_ref()) else { return };
         let ends: Vec<_> = now.ends.iter().collect();
         let Some(((item_id, whose), end)) = pick(&ends, of.index).copied() else { return };
@@ -351,6 +347,7 @@ impl History {
             PeriodTwist::Stale => revision = *pick(&self.revisions, of.index).unwrap(),
             PeriodTwist::Gap => start = start.after(minutes(1)),
             PeriodTwist::WrongAmount => amount = amount.plus(Credits::from(1)).unwrap(),
+            PeriodTwist::OtherOrg => org = org_id((of.org + 1) % ORGS.len()),
             PeriodTwist::WrongAccount => account = Account::User("carol".parse().unwrap()),
         }
         let length = if is_of_an_hour(item) { 60 } else { 30 };
@@ -376,8 +373,6 @@ impl History {
         }
     }
 }
-
-const NOTHING: Tokens = Tokens { input: 0, cached: 0, output: 0, special: 0, pages: false };
 
 fn pick<T>(from: &[T], index: usize) -> Option<&T> {
     from.get(index.checked_rem(from.len())?)

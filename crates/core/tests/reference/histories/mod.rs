@@ -111,6 +111,8 @@ pub(crate) enum PeriodTwist {
     Gap,
     WrongAmount,
     WrongAccount,
+    /// To an org without the plan, perhaps one that is not open.
+    OtherOrg,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -126,7 +128,6 @@ pub(crate) enum RightIs {
     Nothing,
     Used(Tokens),
     Absurd,
-    Impossible,
 }
 
 #[derive(Debug, Clone)]

@@ -212,6 +212,7 @@ fn period_twist() -> impl Strategy<Value = PeriodTwist> {
         1 => Just(PeriodTwist::Gap),
         1 => Just(PeriodTwist::WrongAmount),
         1 => Just(PeriodTwist::WrongAccount),
+        1 => Just(PeriodTwist::OtherOrg),
     ]
 }
 
@@ -224,6 +225,5 @@ fn right() -> impl Strategy<Value = RightIs> {
         3 => Just(RightIs::Nothing),
         8 => tokens().prop_map(RightIs::Used),
         1 => Just(RightIs::Absurd),
-        1 => Just(RightIs::Impossible),
     ]
 }

@@ -6,7 +6,8 @@ use fluxori_core::posting::PostingKind;
 use fluxori_core::time::Timestamp;
 
 use super::amount::{self, Amount};
-use super::org::{Leg, Movement, Org, Place, Status};
+use super::org::{Allocation, Leg, Movement, Org, Place, Status, due};
+use super::plans::{accounts, find};
 
 impl Org {
     /// Books what is due at `now`, one boundary after the other: the earliest, openings before closings, then by id.
@@ -32,14 +33,9 @@ impl Org {
         let brought = self.allocation(id).remaining();
         self.post(PostingKind::Open, at, brought, vec![self.entry(id, brought)]);
         self.pay_off_overdraft(id, at);
-        let Some(period) = self.allocation(id).period.clone() else { return };
-        let account = self.allocation(id).account.clone();
-        let mut waiting: Vec<AllocationId> = self
-            .allocations
-            .iter()
-            .filter(|other| other.status == Status::RollingOver && other.is_of(&period.item, &account))
-            .map(|other| other.id)
-            .collect();
+        let opened = self.allocation(id);
+        let waits = |other: &&Allocation| other.status == Status::RollingOver && follows(opened, other);
+        let mut waiting: Vec<AllocationId> = self.allocations.iter().filter(waits).map(|other| other.id).collect();
         waiting.sort();
         for from in waiting {
             self.roll_over(from, id, self.allocation(from).remaining(), at);
@@ -80,8 +76,9 @@ impl Org {
         self.note(id, Movement::Expired, expires);
         self.allocation_mut(id).status = if waits { Status::RollingOver } else { Status::Closed };
         let mut entries = vec![self.entry(id, -expires)];
-        if self.allocation(id).kind == AllocationKind::Payg {
-            entries.push(self.due_entry(id, -self.allocation(id).used()));
+        let used = self.allocation(id).used();
+        if self.allocation(id).kind == AllocationKind::Payg && used > 0 {
+            entries.push(due(-used));
         }
         self.post(PostingKind::Close, at, expires, entries);
     }
@@ -93,19 +90,24 @@ impl Org {
         if allocation.kind != AllocationKind::Subscription {
             return 0;
         }
-        let item = in_force.plan.items.iter().find(|item| item.id == period.item);
-        item.map_or(0, |item| amount::of(item.max_rollover).min(allocation.remaining()))
+        match find(&in_force.plan, &period.item) {
+            Some(item) if accounts(&in_force.plan, item).contains(&allocation.account) => {
+                amount::of(item.max_rollover).min(allocation.remaining())
+            }
+            _ => 0,
+        }
     }
 
     /// The open allocation of the same item and account with the earliest later period.
     fn next_open(&self, id: AllocationId) -> Option<AllocationId> {
-        let allocation = self.allocation(id);
-        let period = allocation.period.as_ref()?;
-        let later = self.allocations.iter().filter_map(|other| {
-            let start = other.period.as_ref()?.start;
-            let follows = other.is_of(&period.item, &allocation.account) && start > period.start;
-            (other.status == Status::Open && follows).then_some((start, other.id))
-        });
-        later.min().map(|(_, id)| id)
+        let closing = self.allocation(id);
+        let later = self.allocations.iter().filter(|other| other.status == Status::Open && follows(other, closing));
+        later.min_by_key(|other| (other.period.as_ref().map(|period| period.start), other.id)).map(|other| other.id)
     }
+}
+
+/// Whether an allocation is of a later period of the same item and account as another.
+fn follows(allocation: &Allocation, other: &Allocation) -> bool {
+    let (Some(ours), Some(theirs)) = (&allocation.period, &other.period) else { return false };
+    allocation.account == other.account && ours.item == theirs.item && ours.start >= theirs.end
 }

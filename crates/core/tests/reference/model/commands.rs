@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fluxori_core::command::{
-    Adjust, AllocationKind, Command, CommandBody, Dismiss, Extend, Grant, Policy, Release, Transfer,
+    Adjust, AllocationKind, Command, CommandBody, Extend, Grant, Policy, Release, Transfer,
 };
 use fluxori_core::id::AllocationId;
 use fluxori_core::posting::PostingKind;
@@ -37,14 +37,14 @@ impl Org {
             CommandBody::Adjust(_, adjust) => self.adjust(adjust, issued_at),
             CommandBody::Transfer(_, transfer) => self.transfer(own_id, transfer, now, issued_at),
             CommandBody::Extend(_, extend) => self.extend(extend, issued_at),
-            CommandBody::Suspend(..) | CommandBody::Resume(..) => {
+            // What is dismissed stays where it is, marked.
+            CommandBody::Suspend(..) | CommandBody::Resume(..) | CommandBody::Dismiss(..) => {
                 self.setting(issued_at);
                 Ok(())
             }
             CommandBody::SetPlan(_, set) => self.set_plan(command.command_id, set, now),
             CommandBody::Correct(_, correct) => self.correct(correct, issued_at),
             CommandBody::Release(_, release) => self.release(release, issued_at, card),
-            CommandBody::Dismiss(_, dismiss) => self.dismiss(*dismiss, issued_at),
             CommandBody::Genesis(_)
             | CommandBody::IssueKey(_)
             | CommandBody::RevokeKey(_)
@@ -149,7 +149,7 @@ impl Org {
             event.event_id == release.event_id && event.billing_digest() == release.billing_digest
         };
         let held = self.quarantine.iter().position(|held| {
-            !held.released && !held.dismissed && held.event.as_ref().is_some_and(named)
+            !held.released && held.event.as_ref().is_some_and(named)
         });
         let index = held.ok_or(Rejected("not in the quarantine"))?;
         let event = self.quarantine[index].event.clone().unwrap();
@@ -165,15 +165,6 @@ impl Org {
             Verdict::Duplicate | Verdict::Quarantine(_) => return Err(Rejected("it cannot be applied")),
         }
         self.quarantine[index].released = true;
-        Ok(())
-    }
-
-    fn dismiss(&mut self, dismiss: Dismiss, issued_at: Timestamp) -> Result<(), Rejected> {
-        let held = self.quarantine.iter_mut().find(|held| held.offset == dismiss.offset);
-        let held = held.ok_or(Rejected("not in the quarantine"))?;
-        reject(held.released || held.dismissed, "done with already")?;
-        held.dismissed = true;
-        self.setting(issued_at);
         Ok(())
     }
 }

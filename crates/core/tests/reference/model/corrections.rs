@@ -7,7 +7,7 @@ use fluxori_core::time::Timestamp;
 use fluxori_core::usage::{Quantities, UsageEvent};
 
 use super::amount::Amount;
-use super::org::{EarlyCorrection, Leg, Movement, Org, Place};
+use super::org::{EarlyCorrection, Leg, Movement, Org, Place, due};
 use super::prices;
 use super::{Rejected, reject};
 
@@ -16,10 +16,8 @@ const MOST_WAITING: usize = 1_000;
 
 impl Org {
     pub(crate) fn correct(&mut self, correct: &Correct, issued_at: Timestamp) -> Result<(), Rejected> {
-        if let Change::Replace(quantities) = &correct.change {
-            reject(quantities.check().is_err(), "quantities that cannot be")?;
-        }
-        if self.debits.iter().any(|debit| debit.event.event_id == correct.event_id) {
+        if let Some(current) = self.revision_of(correct.event_id) {
+            reject(current != correct.revision, "another revision than the current one")?;
             return self.correct_debit(correct, issued_at);
         }
         reject(correct.revision != 1, "an event that has not come has revision 1 when it comes")?;
@@ -35,11 +33,10 @@ impl Org {
         Ok(())
     }
 
-    /// Corrects a debit that is there.
+    /// Corrects a debit that is there, whatever its revision.
     pub(crate) fn correct_debit(&mut self, correct: &Correct, issued_at: Timestamp) -> Result<(), Rejected> {
         let index =
             self.debits.iter().position(|debit| debit.event.event_id == correct.event_id).unwrap();
-        reject(self.debits[index].revision != correct.revision, "another revision than the current one")?;
         let now_charged = match &correct.change {
             Change::Void => 0,
             Change::Replace(quantities) => self.charge_again(index, quantities)?,
@@ -127,7 +124,7 @@ impl Org {
             self.note(id, Movement::Expired, amount);
             entries.push(self.entry(id, -amount));
             if self.allocation(id).kind == AllocationKind::Payg {
-                entries.push(self.due_entry(id, amount));
+                entries.push(due(amount));
             }
         }
     }

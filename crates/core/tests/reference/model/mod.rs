@@ -99,7 +99,7 @@ impl Model {
 
     fn hold(&mut self, id: &OrgId, event: Option<UsageEvent>, reason: QuarantineReason) {
         let offset = self.offset;
-        self.org_mut(id).quarantine.push(Held { offset, event, reason, released: false, dismissed: false });
+        self.org_mut(id).quarantine.push(Held { offset, event, reason, released: false });
     }
 
     fn usage(&mut self, key: &RecordKey, event: &UsageEvent) -> Became {

@@ -105,6 +105,11 @@ impl Allocation {
     }
 }
 
+/// An entry of what credit limits lent: the organization owes it, whoever used it.
+pub(crate) fn due(amount: Amount) -> Leg {
+    Leg { account: Account::Organization, place: Place::Due, amount }
+}
+
 /// A usage event that was charged.
 #[derive(Debug, Clone)]
 pub(crate) struct Debit {
@@ -123,7 +128,6 @@ pub(crate) struct Held {
     pub(crate) event: Option<UsageEvent>,
     pub(crate) reason: QuarantineReason,
     pub(crate) released: bool,
-    pub(crate) dismissed: bool,
 }
 
 /// A correction that came before its event.
@@ -204,11 +208,6 @@ impl Org {
     /// An entry of an allocation, on its account.
     pub(crate) fn entry(&self, id: AllocationId, amount: Amount) -> Leg {
         Leg { account: self.allocation(id).account.clone(), place: Place::Allocation(id), amount }
-    }
-
-    /// An entry of what is due for an allocation.
-    pub(crate) fn due_entry(&self, id: AllocationId, amount: Amount) -> Leg {
-        Leg { account: self.allocation(id).account.clone(), place: Place::Due, amount }
     }
 
     /// What the org owes: all that became overdraft less all that was paid off.

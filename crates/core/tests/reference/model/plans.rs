@@ -26,62 +26,63 @@ impl Org {
         self.plan = set.plan.clone().map(|plan| in_force(id, plan));
         self.setting(at);
         self.cancel_what_was_published_ahead(at);
-        if let Some(before) = &before {
-            self.take_what_is_there_no_more(&before.plan, at);
-        }
+        let before = before.map(|before| before.plan);
+        self.end_what_is_there_no_more(before.as_ref(), at);
         let Some(plan) = set.plan.clone() else { return Ok(()) };
         for item in &plan.items {
             for account in accounts(&plan, item) {
-                self.put_on_item(id, before.as_ref().map(|before| &before.plan), &plan, item, account, at);
+                self.put_on_item(id, before.as_ref(), &plan, item, account, at);
             }
         }
         Ok(())
     }
 
     fn cancel_what_was_published_ahead(&mut self, at: Timestamp) {
-        let mut ids: Vec<AllocationId> = Vec::new();
-        for allocation in &self.allocations {
-            let Some(period) = &allocation.period else { continue };
-            let ahead = allocation.status == Status::Scheduled && period.start > at;
-            let item_gone = !self.plan.as_ref().is_some_and(|now| find(&now.plan, &period.item).is_some());
-            let waits_in_vain = allocation.status == Status::RollingOver && item_gone;
-            if ahead || waits_in_vain {
-                ids.push(allocation.id);
-            }
-        }
+        let ahead = self.allocations.iter().filter(|allocation| {
+            let begins_later = allocation.period.as_ref().is_some_and(|period| period.start > at);
+            allocation.status == Status::Scheduled && begins_later
+        });
+        let mut ids: Vec<AllocationId> = ahead.map(|allocation| allocation.id).collect();
         ids.sort();
         for id in ids {
-            let expires = self.allocation(id).remaining();
-            // What is scheduled has not been counted yet; what waits to be rolled over has.
-            let counted = self.allocation(id).status == Status::RollingOver;
-            let entries = if counted { vec![self.entry(id, -expires)] } else { Vec::new() };
-            self.note(id, Movement::Expired, expires);
-            self.allocation_mut(id).status = Status::Closed;
-            self.post(PostingKind::Close, at, expires, entries);
+            // It has not been counted yet.
+            self.expire(id, at, |_| Vec::new());
         }
     }
 
-    fn take_what_is_there_no_more(&mut self, before: &Plan, at: Timestamp) {
-        let mut taken: Vec<(AllocationId, Amount)> = Vec::new();
-        for allocation in self.allocations.iter().filter(|allocation| allocation.is_live()) {
+    fn expire(&mut self, id: AllocationId, at: Timestamp, entries: impl FnOnce(Leg) -> Vec<Leg>) {
+        let expires = self.allocation(id).remaining();
+        self.note(id, Movement::Expired, expires);
+        self.allocation_mut(id).status = Status::Closed;
+        self.post(PostingKind::Close, at, expires, entries(self.entry(id, -expires)));
+    }
+
+    /// Takes the share to come of what the plan gives no more, and ends what waits to roll over in it.
+    fn end_what_is_there_no_more(&mut self, before: Option<&Plan>, at: Timestamp) {
+        let mut ended: Vec<(AllocationId, Option<Amount>)> = Vec::new();
+        for allocation in &self.allocations {
             let Some(period) = &allocation.period else { continue };
-            let Some(item) = find(before, &period.item) else { continue };
-            if !accounts(before, item).contains(&allocation.account) || at < period.start || period.end <= at {
-                continue;
+            let gives = |plan: &Plan| {
+                let item = find(plan, &period.item)?;
+                accounts(plan, item).contains(&allocation.account).then(|| item.clone())
+            };
+            let now = self.plan.as_ref().and_then(|now| gives(&now.plan));
+            if allocation.status == Status::RollingOver && now.is_none() {
+                ended.push((allocation.id, None));
             }
-            let still = self.plan.as_ref().is_some_and(|now| {
-                find(&now.plan, &item.id).is_some_and(|item| {
-                    accounts(&now.plan, item).contains(&allocation.account)
-                        && (item.period_start, item.period_end) == (period.start, period.end)
-                })
-            });
-            if !still {
-                taken.push((allocation.id, -share(whole(before, item), at, (period.start, period.end))));
+            let in_course = period.start <= at && at < period.end;
+            let same = now.is_some_and(|item| (item.period_start, item.period_end) == (period.start, period.end));
+            if allocation.is_live() && in_course && !same {
+                let was = before.and_then(|plan| gives(plan).map(|item| whole(plan, &item))).unwrap_or(0);
+                ended.push((allocation.id, Some(share(was, at, (period.start, period.end)))));
             }
         }
-        taken.sort();
-        for (id, amount) in taken {
-            self.adjust_by_plan(id, amount, at);
+        ended.sort();
+        for (id, taken) in ended {
+            match taken {
+                Some(taken) => self.adjust_by_plan(id, -taken, at),
+                None => self.expire(id, at, |entry| vec![entry]),
+            }
         }
     }
 
@@ -96,18 +97,18 @@ impl Org {
     ) {
         let period = (item.period_start, item.period_end);
         let amount = share(whole(plan, item), at, period);
-        let before_item = before.and_then(|before| {
+        let before_amount = before.and_then(|before| {
             let item = find(before, &item.id)?;
             accounts(before, item).contains(&account).then(|| share(whole(before, item), at, period))
         });
-        let of_the_period = self.allocations.iter().find(|allocation| {
+        let of_the_period = self.allocations.iter().filter(|allocation| {
             let same = |period: &Period| (period.start, period.end) == (item.period_start, item.period_end);
             allocation.is_live()
                 && allocation.is_of(&item.id, &account)
                 && allocation.period.as_ref().is_some_and(same)
         });
-        if let (Some(before), Some(allocation)) = (before_item, of_the_period) {
-            self.adjust_by_plan(allocation.id, amount - before, at);
+        if let Some(id) = of_the_period.map(|allocation| allocation.id).min() {
+            self.adjust_by_plan(id, amount - before_amount.unwrap_or(0), at);
         } else if amount > 0 {
             let id = id.allocation_of(&item.id, &account);
             self.allocations.push(Allocation {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fluxori_core::id::EventId;
 use fluxori_core::rates::Price;
 use fluxori_core::record::QuarantineReason;
 use fluxori_core::time::Timestamp;
@@ -26,15 +27,31 @@ pub(crate) enum Verdict {
 impl Org {
     /// What an event is; its time counts only if it is judged `at` some instant of the log.
     pub(crate) fn judge(&self, event: &UsageEvent, at: Option<Timestamp>, card: &RateCard) -> Verdict {
-        if let Some(index) = self.debits.iter().position(|debit| debit.event.event_id == event.event_id) {
-            return judge_known(index, &self.debits[index], event);
-        }
-        if !self.open && let Some(verdict) = self.judge_waiting(event) {
-            return verdict;
+        let debit = self.debits.iter().position(|debit| debit.event.event_id == event.event_id);
+        let charged = debit.map(|index| &self.debits[index]);
+        let first = charged.map(|debit| &debit.event).or_else(|| self.waiting_event(event.event_id));
+        let latest = charged.and_then(|debit| debit.superseded_by.as_ref()).or(first);
+        match latest {
+            Some(latest) if event.revision < latest.revision || is_same(event, latest) => {
+                return Verdict::Duplicate;
+            }
+            Some(latest) if event.revision == latest.revision => {
+                return Verdict::Quarantine(QuarantineReason::Conflict);
+            }
+            _ => {}
         }
         if let Some(reason) = at.and_then(|at| out_of_time(event.occurred_at, at)) {
             return Verdict::Quarantine(reason);
         }
+        match (debit, first) {
+            (Some(index), _) => judge_superseding(index, &self.debits[index], event),
+            // What waits for its org has not been charged yet, and so nothing can take its place.
+            (None, Some(_)) => Verdict::Quarantine(QuarantineReason::Superseding),
+            (None, None) => self.judge_new(event, card),
+        }
+    }
+
+    fn judge_new(&self, event: &UsageEvent, card: &RateCard) -> Verdict {
         if !self.open {
             let full = self.waiting().count() >= MOST_WAITING;
             let reason =
@@ -49,46 +66,26 @@ impl Org {
     }
 
     /// What waits for the org to open, in order.
-    pub(crate) fn waiting(&self) -> impl Iterator<Item = &UsageEvent> {
-        let waits = |reason| reason == QuarantineReason::OrgNotOpen;
+    fn waiting(&self) -> impl Iterator<Item = &UsageEvent> {
+        let waits = |reason| !self.open && reason == QuarantineReason::OrgNotOpen;
         self.quarantine.iter().filter(move |held| waits(held.reason)).filter_map(|held| held.event.as_ref())
     }
 
-    fn judge_waiting(&self, event: &UsageEvent) -> Option<Verdict> {
-        let known: Vec<&UsageEvent> =
-            self.waiting().filter(|other| other.event_id == event.event_id).collect();
-        let first = known.first()?;
-        if known.iter().any(|other| is_same(other, event)) {
-            return Some(Verdict::Duplicate);
-        }
-        Some(match (first.revision, event.revision) {
-            (1, 2) if !is_same_but_quantities(first, event) => Verdict::Quarantine(QuarantineReason::Conflict),
-            (1, 2) if first.certainty == Certainty::Exact || known.len() > 1 => {
-                Verdict::Quarantine(QuarantineReason::Superseding)
-            }
-            (1, 2) => Verdict::Quarantine(QuarantineReason::OrgNotOpen),
-            (2, 1) if is_same_but_quantities(first, event) => Verdict::Duplicate,
-            _ => Verdict::Quarantine(QuarantineReason::Conflict),
-        })
+    fn waiting_event(&self, id: EventId) -> Option<&UsageEvent> {
+        self.waiting().find(|event| event.event_id == id)
     }
 }
 
-fn judge_known(index: usize, debit: &Debit, event: &UsageEvent) -> Verdict {
-    let first = &debit.event;
-    if is_same(first, event) || debit.superseded_by.as_ref().is_some_and(|second| is_same(second, event)) {
-        return Verdict::Duplicate;
+fn judge_superseding(index: usize, debit: &Debit, event: &UsageEvent) -> Verdict {
+    if debit.event.certainty == Certainty::Exact || debit.revision != 1 {
+        return Verdict::Quarantine(QuarantineReason::Superseding);
     }
-    match (first.revision, event.revision) {
-        (1, 2) if !is_same_but_quantities(first, event) => Verdict::Quarantine(QuarantineReason::Conflict),
-        (1, 2) if first.certainty == Certainty::Exact || debit.revision != 1 => {
-            Verdict::Quarantine(QuarantineReason::Superseding)
-        }
-        (1, 2) => match prices::charge(debit.price.as_ref(), &event.quantities()) {
-            Ok(_) => Verdict::Supersede(index),
-            Err(_) => Verdict::Quarantine(QuarantineReason::AmountOutOfRange),
-        },
-        (2, 1) if is_same_but_quantities(first, event) => Verdict::Duplicate,
-        _ => Verdict::Quarantine(QuarantineReason::Conflict),
+    if !is_same_but_quantities(&debit.event, event) {
+        return Verdict::Quarantine(QuarantineReason::Conflict);
+    }
+    match prices::charge(debit.price.as_ref(), &event.quantities()) {
+        Ok(_) => Verdict::Supersede(index),
+        Err(_) => Verdict::Quarantine(QuarantineReason::AmountOutOfRange),
     }
 }
 
