@@ -12,3 +12,4 @@ mod histories;
 mod log;
 mod model;
 mod properties;
+mod stored;

@@ -2,12 +2,14 @@
 
 use std::sync::OnceLock;
 
+use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::compare::Pair;
 use crate::histories::{History, Step, steps};
 use crate::log::Log;
 use crate::model::Model;
+use crate::stored::Batched;
 
 /// The records of a history.
 fn history(steps: &[Step]) -> Log {
@@ -49,6 +51,22 @@ proptest! {
     #[test]
     fn the_fold_equals_the_reference_model_on_random_histories(steps in steps()) {
         compared(&steps)?;
+    }
+
+    /// Not in how many batches the log is folded, nor when all in memory was dropped and loaded again.
+    #[test]
+    fn folding_in_any_batches_gives_the_same(steps in steps(), batches in vec((1_usize..9, any::<bool>()), 1..12)) {
+        let log = history(&steps);
+        let whole = Batched::of(&log.records, &[(log.records.len(), false)]);
+        let cut = Batched::of(&log.records, &batches);
+        prop_assert_eq!(&whole.postings, &cut.postings);
+        prop_assert_eq!(whole.fold.outcomes(), cut.fold.outcomes());
+        prop_assert_eq!(whole.fold.counters(), cut.fold.counters());
+        for state in whole.fold.orgs() {
+            let other = cut.fold.orgs().find(|other| other.org() == state.org()).unwrap();
+            prop_assert_eq!(&state.record, &other.record);
+            prop_assert!(state.allocations().eq(other.allocations()));
+        }
     }
 }
 
