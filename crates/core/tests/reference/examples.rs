@@ -22,13 +22,13 @@ fn acme(log: &Log) -> Org {
     modelled(log).0.org(&org("acme")).unwrap().clone()
 }
 
-fn use_tokens(log: &mut Log, id: u32, input: i64, output: i64) {
+pub(crate) fn use_tokens(log: &mut Log, id: u32, input: i64, output: i64) {
     let mut fields = log.event("acme", event_id(id, true), "gpt-5");
     (fields.input_tokens, fields.output_tokens) = (input, output);
     log.usage(fields);
 }
 
-fn add(log: &mut Log, grant: Grant) -> AllocationId {
+pub(crate) fn add(log: &mut Log, grant: Grant) -> AllocationId {
     AllocationId(log.command(CommandBody::Grant(org("acme"), grant)).0)
 }
 
@@ -41,11 +41,11 @@ fn balance(org: &Org) -> Amount {
     legs.filter(|leg| !matches!(leg.place, Place::Absorbed | Place::Due)).map(|leg| leg.amount).sum()
 }
 
-fn at(text: &str) -> Timestamp {
+pub(crate) fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-fn monthly(amount: &str, max_rollover: &str) -> Plan {
+pub(crate) fn monthly(amount: &str, max_rollover: &str) -> Plan {
     let item = PlanItem {
         id: "credits".parse().unwrap(),
         kind: AllocationKind::Subscription,
@@ -73,11 +73,11 @@ fn monthly(amount: &str, max_rollover: &str) -> Plan {
     }
 }
 
-fn set_plan(log: &mut Log, effective_at: Timestamp, plan: Option<Plan>) -> CommandId {
+pub(crate) fn set_plan(log: &mut Log, effective_at: Timestamp, plan: Option<Plan>) -> CommandId {
     log.command(CommandBody::SetPlan(org("acme"), SetPlan { effective_at, plan }))
 }
 
-fn next_period(log: &mut Log, plan: &Plan, revision: CommandId, start: &str, end: &str) {
+pub(crate) fn next_period(log: &mut Log, plan: &Plan, revision: CommandId, start: &str, end: &str) -> AllocationId {
     let item = &plan.items[0];
     let (start, end) = (at(start), at(end));
     let mut next = grant("1");
@@ -86,11 +86,11 @@ fn next_period(log: &mut Log, plan: &Plan, revision: CommandId, start: &str, end
     next.purchased = item.purchased;
     (next.effective_at, next.expires_at) = (start, Some(end));
     next.period = Some(PlanPeriod { plan: revision, item: item.id.clone(), start, end });
-    add(log, next);
+    add(log, next)
 }
 
 /// The org is on the plan from the beginning of November, the log begins with it.
-fn on_plan(plan: &Plan) -> (Log, CommandId) {
+pub(crate) fn on_plan(plan: &Plan) -> (Log, CommandId) {
     let mut log = Log::new();
     log.command(CommandBody::OpenOrg(org("acme"), fluxori_core::command::Policy::default()));
     let revision = set_plan(&mut log, at("2026-11-01T00:00:00Z"), Some(plan.clone()));

@@ -12,4 +12,5 @@ mod histories;
 mod log;
 mod model;
 mod properties;
+mod regressions;
 mod stored;

@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use fluxori_core::record::Body;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -30,27 +31,27 @@ fn history(steps: &[Step]) -> Log {
     history.log
 }
 
-fn compared(steps: &[Step]) -> Result<(), TestCaseError> {
-    let log = history(steps);
+/// Folds a log both ways and compares after each record.
+pub(crate) fn compared(log: &Log) -> Result<Pair, TestCaseError> {
     let mut pair = Pair::of(&log.records);
     for (offset, record) in log.records.iter().enumerate() {
-        if let Err(difference) = pair.apply(record) {
+        pair.apply(record).map_err(|difference| {
             let body = match &record.body {
-                fluxori_core::record::Body::Command(signed) => format!("{:?}", signed.command),
+                Body::Command(signed) => format!("{:?}", signed.command),
                 body => format!("{body:?}"),
             };
-            return Err(TestCaseError::fail(format!("record {offset}: {body}\n{difference}")));
-        }
+            TestCaseError::fail(format!("record {offset}: {body}\n{difference}"))
+        })?;
     }
-    Ok(())
+    Ok(pair)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_fold_equals_the_reference_model_on_random_histories(steps in steps()) {
-        compared(&steps)?;
+        compared(&history(&steps))?;
     }
 
     /// Not in how many batches the log is folded, nor when all in memory was dropped and loaded again.

@@ -172,8 +172,9 @@ impl History {
             }
             Step::Release { of, other_digest } => {
                 let held = &self.model.org(&org_id(of.org))?.quarantine;
-                let events: Vec<_> = held.iter().filter_map(|held| held.event.as_ref()).collect();
-                let event = pick(&events, of.index)?;
+                let there = held.iter().filter(|held| !held.released || of.index % 8 == 7);
+                let events: Vec<_> = there.filter_map(|held| held.event.as_ref()).collect();
+                let event = pick(&events, of.index / 8)?;
                 let billing_digest =
                     if *other_digest { Digest::default() } else { event.billing_digest() };
                 CommandBody::Release(org_id(of.org), Release { event_id: event.event_id, billing_digest })

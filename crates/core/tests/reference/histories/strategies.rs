@@ -1,5 +1,7 @@
 //! What may happen, and how often.
 
+use std::collections::BTreeSet;
+
 use fluxori_core::command::{AllocationKind, OverdraftPolicy, Share};
 use fluxori_core::usage::Certainty;
 use proptest::collection::vec;
@@ -10,9 +12,25 @@ use super::{
     Call, Item, NewPlan, Of, PeriodTwist, Quarters, RightIs, Step, Target, Terms, Tokens, Twist, Variant,
 };
 
-/// A whole history.
+/// A whole history: of everything, or mostly of plans, or mostly of corrections.
 pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
-    vec(prop_oneof![10 => time(), 16 => usage(), 14 => credits(), 8 => plans(), 8 => corrections(), 3 => rest()], 1..70)
+    prop_oneof![mostly([8, 16, 14, 8, 8, 3]), mostly([8, 6, 4, 16, 3, 1]), mostly([6, 14, 8, 2, 16, 1])]
+}
+
+/// With these weights of time, usage, credits, plans, corrections and the rest. Most histories begin with an open org.
+fn mostly([of_time, of_usage, of_credits, of_plans, of_corrections, of_rest]: [u32; 6]) -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        of_time => time().boxed(),
+        of_usage => usage().boxed(),
+        of_credits => credits().boxed(),
+        of_plans => plans().boxed(),
+        of_corrections => corrections().boxed(),
+        of_rest => rest().boxed(),
+    ];
+    (option::weighted(0.8, granted()), vec(step, 1..70)).prop_map(|(first, mut steps)| {
+        steps.splice(..0, first);
+        steps
+    })
 }
 
 fn time() -> impl Strategy<Value = Step> {
@@ -35,16 +53,22 @@ fn usage() -> impl Strategy<Value = Step> {
 
 fn credits() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => (org(), account(), terms(), -60_i64..60, option::weighted(0.8, 1_u64..150)).prop_map(
-            |(org, account, terms, start, lasts)| Step::Grant { org, account, terms, start, lasts }
-        ),
+        6 => granted(),
         1 => policy().prop_map(|(org, overdraft, grace)| Step::SetPolicy { org, overdraft, grace }),
         1 => policy().prop_map(|(org, overdraft, grace)| Step::OpenOrg { org, overdraft, grace }),
         2 => (of(), -20_i32..20, any::<bool>())
             .prop_map(|(of, count, more)| Step::Adjust { of, amount: Quarters { count, more } }),
-        3 => (of(), account(), quarters()).prop_map(|(of, to, amount)| Step::Transfer { of, to, amount }),
+        3 => (of(), 0_usize..3, 0_i32..9, any::<bool>()).prop_map(|(of, to, count, more)| {
+            Step::Transfer { of, to, amount: Quarters { count, more } }
+        }),
         2 => (of(), option::weighted(0.9, -20_i64..90)).prop_map(|(of, by)| Step::Extend { of, by }),
     ]
+}
+
+fn granted() -> impl Strategy<Value = Step> {
+    (org(), account(), terms(), -60_i64..60, option::weighted(0.8, 1_u64..150)).prop_map(
+        |(org, account, terms, start, lasts)| Step::Grant { org, account, terms, start, lasts },
+    )
 }
 
 fn plans() -> impl Strategy<Value = Step> {
@@ -81,7 +105,7 @@ fn rest() -> impl Strategy<Value = Step> {
 }
 
 fn org() -> impl Strategy<Value = usize> {
-    prop_oneof![5 => Just(0_usize), 2 => Just(1), 1 => Just(2)]
+    prop_oneof![12 => Just(0_usize), 2 => Just(1), 1 => Just(2)]
 }
 
 fn of() -> impl Strategy<Value = Of> {
@@ -94,7 +118,8 @@ fn account() -> impl Strategy<Value = usize> {
 }
 
 fn quarters() -> impl Strategy<Value = Quarters> {
-    (0_i32..40, prop::bool::weighted(0.2)).prop_map(|(count, more)| Quarters { count, more })
+    let count = prop_oneof![1 => Just(0_i32), 30 => 1_i32..40];
+    (count, prop::bool::weighted(0.2)).prop_map(|(count, more)| Quarters { count, more })
 }
 
 fn tokens() -> impl Strategy<Value = Tokens> {
@@ -104,7 +129,7 @@ fn tokens() -> impl Strategy<Value = Tokens> {
 }
 
 fn certainty() -> impl Strategy<Value = Certainty> {
-    prop_oneof![3 => Just(Certainty::Exact), 2 => Just(Certainty::AtLeast), 1 => Just(Certainty::Unknown)]
+    prop_oneof![2 => Just(Certainty::Exact), 3 => Just(Certainty::AtLeast), 1 => Just(Certainty::Unknown)]
 }
 
 fn call() -> impl Strategy<Value = Call> {
@@ -187,9 +212,10 @@ fn item() -> impl Strategy<Value = Item> {
         2 => Just(Share::User),
     ];
     let kind = prop_oneof![
-        8 => Just(AllocationKind::Subscription),
-        4 => Just(AllocationKind::Quota),
-        4 => Just(AllocationKind::Payg),
+        16 => Just(AllocationKind::Subscription),
+        6 => Just(AllocationKind::Quota),
+        6 => Just(AllocationKind::Payg),
+        // Refused.
         1 => Just(AllocationKind::Prepaid),
     ];
     (0_usize..3, kind, terms(), share, 0_i32..30, prop::bool::weighted(0.3)).prop_map(
@@ -201,8 +227,13 @@ fn item() -> impl Strategy<Value = Item> {
 }
 
 fn plan() -> impl Strategy<Value = NewPlan> {
-    (vec(item(), 1..4), prop::bool::weighted(0.2), 0_u32..4, 0_usize..4)
-        .prop_map(|(items, trial, seats, users)| NewPlan { items, trial, seats, users })
+    (vec(item(), 1..4), prop::bool::weighted(0.1), prop::bool::weighted(0.2), 0_u32..4, 0_usize..4)
+        .prop_map(|(mut items, twice, trial, seats, users)| {
+            // An item twice is refused.
+            let mut seen = BTreeSet::new();
+            items.retain(|item| seen.insert(item.id) || twice);
+            NewPlan { items, trial, seats, users }
+        })
 }
 
 fn period_twist() -> impl Strategy<Value = PeriodTwist> {
