@@ -1,7 +1,8 @@
 //! The worked examples of `docs/ledger.md`, on the model alone: what the fold is compared with is right by hand.
 
 use fluxori_core::command::{
-    Account, AllocationKind, Change, CommandBody, Correct, Grant, Plan, PlanItem, PlanPeriod, Scope, SetPlan, Share,
+    Account, AllocationKind, Change, CommandBody, Correct, Grant, Plan, PlanItem, PlanPeriod, Scope, SetPlan,
+    Share,
 };
 use fluxori_core::id::{AllocationId, CommandId};
 use fluxori_core::period::{IntervalUnit, Recurrence};
@@ -77,7 +78,13 @@ pub(crate) fn set_plan(log: &mut Log, effective_at: Timestamp, plan: Option<Plan
     log.command(CommandBody::SetPlan(org("acme"), SetPlan { effective_at, plan }))
 }
 
-pub(crate) fn next_period(log: &mut Log, plan: &Plan, revision: CommandId, start: &str, end: &str) -> AllocationId {
+pub(crate) fn next_period(
+    log: &mut Log,
+    plan: &Plan,
+    revision: CommandId,
+    start: &str,
+    end: &str,
+) -> AllocationId {
     let item = &plan.items[0];
     let (start, end) = (at(start), at(end));
     let mut next = grant("1");

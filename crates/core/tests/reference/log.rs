@@ -5,8 +5,8 @@ use std::time::Duration;
 use ed25519_dalek::{Signer, SigningKey};
 use fluxori_core::amount::Credits;
 use fluxori_core::command::{
-    Account, AllocationKind, Command, CommandBody, CommandKind, Genesis, Grant, IssueKey, RatesPart, RatesSeal,
-    Scope, SignedCommand, key_id, signed_bytes,
+    Account, AllocationKind, Command, CommandBody, CommandKind, Genesis, Grant, IssueKey, RatesPart,
+    RatesSeal, Scope, SignedCommand, key_id, signed_bytes,
 };
 use fluxori_core::id::{CommandId, EventId, LogId, OrgId, RevisionId};
 use fluxori_core::rates::{Price, TokenPrices, part_digest, revision_digest};
@@ -125,11 +125,6 @@ impl Log {
         log.issuer = issuer;
         log.rates("first", first_card());
         log
-    }
-
-    /// The offset of the next record.
-    pub(crate) fn next_offset(&self) -> i64 {
-        i64::try_from(self.records.len()).unwrap()
     }
 
     pub(crate) fn push(&mut self, key: RecordKey, body: Body) -> &Record {

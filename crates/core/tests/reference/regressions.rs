@@ -1,11 +1,12 @@
 //! Histories that told the fold and the model apart once, by hand and with figures.
 
-use fluxori_core::command::{CommandBody, Share};
+use fluxori_core::command::{Change, CommandBody, Correct, Share};
 use fluxori_core::id::CommandId;
+use fluxori_core::usage::Quantities;
 use uuid::Uuid;
 
 use crate::examples::{add, at, monthly, next_period, on_plan, set_plan, use_tokens};
-use crate::log::{Log, credits, grant, org};
+use crate::log::{Log, credits, event_id, grant, org};
 use crate::properties::compared;
 
 #[test]
@@ -31,7 +32,8 @@ fn whoever_left_the_plan_keeps_what_the_elapsed_part_gave() {
     set_plan(&mut log, at("2026-11-21T00:00:00Z"), None);
     let pair = compared(&log).unwrap();
     let state = pair.fold.orgs().next().unwrap();
-    let left: Vec<_> = state.allocations().map(|a| (a.account.user().unwrap().as_str(), a.remaining)).collect();
+    let left: Vec<_> =
+        state.allocations().map(|a| (a.account.user().unwrap().as_str(), a.remaining)).collect();
     let third = credits("166.666666666667");
     // The halves for half of November; bob's and carol's begin in its middle and end five days later.
     assert_eq!(left, [("ann", credits("500")), ("bob", third), ("carol", third)]);
@@ -62,6 +64,23 @@ fn no_period_is_granted_twice_when_a_plan_is_set_back_in_time() {
     let december = at("2026-12-01T00:00:00Z");
     let of_december = state.allocations().filter(|a| a.period.as_ref().is_some_and(|p| p.start == december));
     assert_eq!(of_december.count(), 1);
+}
+
+#[test]
+fn a_correction_ahead_of_its_event_that_would_charge_too_much_leaves_the_charge() {
+    let mut log = Log::new();
+    add(&mut log, grant("100"));
+    let mut quantities = Quantities::default();
+    quantities.tokens.input = 1_000_000_000;
+    let change = Change::Replace(Box::new(quantities));
+    let correct = Correct { event_id: event_id(1, true), revision: 1, change };
+    log.command(CommandBody::Correct(org("acme"), correct));
+    let mut fields = log.event("acme", event_id(1, true), "dear");
+    fields.input_tokens = 2;
+    log.usage(fields);
+    let pair = compared(&log).unwrap();
+    let state = pair.fold.orgs().next().unwrap();
+    assert_eq!((state.record.number, state.balance().unwrap()), (5, credits("80")));
 }
 
 #[test]

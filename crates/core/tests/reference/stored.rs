@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use fluxori_core::command::Command;
 use fluxori_core::digest::Digest;
 use fluxori_core::fold::{
-    Allocation, AllocationStatus, Applied, ChargedUsage, KnownEvent, OrgRecord, OrgState, Outcome, PartitionFold,
-    Past,
+    Allocation, AllocationStatus, Applied, ChargedUsage, KnownEvent, OrgRecord, OrgState, Outcome,
+    PartitionFold, Past,
 };
 use fluxori_core::id::{AllocationId, CommandId, EventId, OrgId};
 use fluxori_core::posting::{Cause, Entry, Posting};
@@ -95,7 +95,6 @@ impl Batched {
 
     /// Loads what the records of a batch correct, supersede or release.
     fn load_watched(&mut self, batch: &[Record]) {
-        let mut closed: BTreeMap<OrgId, Vec<Allocation>> = BTreeMap::new();
         for (org, event) in batch.iter().filter_map(Past::to_watch) {
             self.fold.watch(&mut self.past, org, event);
         }
@@ -116,14 +115,9 @@ impl Batched {
                 let from = |entry: &Entry| entry.target == fluxori_core::posting::Target::Allocation(a.id);
                 a.repaid.is_positive() || split.iter().any(from)
             };
-            let needed = stored.allocations_of(org).filter(|a| a.status == AllocationStatus::Closed);
-            closed.entry(org.clone()).or_default().extend(needed.filter(took_from).cloned());
-        }
-        // The fold lends its states by value only: each is taken in again with what it must remember.
-        let states: Vec<OrgState> = self.fold.orgs().filter(|org| closed.contains_key(org.org())).cloned().collect();
-        for mut state in states {
-            state.remember_closed(closed.remove(state.org()).unwrap_or_default());
-            self.fold.load(state);
+            let closed = stored.allocations_of(org).filter(|a| a.status == AllocationStatus::Closed);
+            let needed = closed.filter(took_from).map(|allocation| (org.clone(), allocation.clone()));
+            self.fold.remember_closed(needed);
         }
     }
 
@@ -139,7 +133,10 @@ impl Batched {
 }
 
 impl Stored {
-    fn allocations_of<'stored>(&'stored self, org: &'stored OrgId) -> impl Iterator<Item = &'stored Allocation> {
+    fn allocations_of<'stored>(
+        &'stored self,
+        org: &'stored OrgId,
+    ) -> impl Iterator<Item = &'stored Allocation> {
         self.allocations.iter().filter(move |((of, _), _)| of == org).map(|(_, allocation)| allocation)
     }
 
@@ -148,7 +145,10 @@ impl Stored {
             (Outcome::Quarantined(quarantined), Body::Usage(event)) if quarantined.event.is_some() => {
                 self.quarantine.push((quarantined.reason, (**event).clone()));
             }
-            (Outcome::Command { org, command_id, payload_digest, released, waits, .. }, Body::Command(signed)) => {
+            (
+                Outcome::Command { org, command_id, payload_digest, released, waits, .. },
+                Body::Command(signed),
+            ) => {
                 self.commands.insert((org.clone(), *command_id), *payload_digest);
                 for (id, digest) in released {
                     self.quarantine.retain(|(_, event)| {
@@ -174,7 +174,8 @@ impl Stored {
         match &posting.cause {
             Cause::Usage(usage) => {
                 let id = usage.event.event_id;
-                let known = KnownEvent { billing_digest: usage.billing_digest, revision: usage.event.revision };
+                let known =
+                    KnownEvent { billing_digest: usage.billing_digest, revision: usage.event.revision };
                 self.events.push((org.clone(), id, known));
                 self.waiting_corrections.remove(&(org.clone(), id));
                 let charged = ChargedUsage::of(&usage.event, &usage.charge);

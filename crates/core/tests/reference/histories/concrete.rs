@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use fluxori_core::amount::Credits;
 use fluxori_core::command::{
-    Account, Adjust, AllocationKind, Change, CommandBody, Correct, Dismiss, Extend, Grant, OverdraftPolicy, Plan,
-    PlanItem, PlanPeriod, Policy, Release, Scope, SetPlan, Transfer,
+    Account, Adjust, AllocationKind, Change, CommandBody, Correct, Dismiss, Extend, Grant, OverdraftPolicy,
+    Plan, PlanItem, PlanPeriod, Policy, Release, Scope, SetPlan, Transfer,
 };
 use fluxori_core::digest::Digest;
 use fluxori_core::id::{AllocationId, CommandId, EventId, OrgId, UserId};
@@ -23,8 +23,10 @@ use crate::model::{Model, find_item};
 
 const ORGS: [&str; 3] = ["acme", "globex", "initech"];
 const USERS: [&str; 2] = ["ann", "bob"];
-const MODELS: [&str; 8] =
-    ["gpt-5", "o3", "o3-latest", "embed", "gpt-5-2025-08-07", "o3-20250416", "gpt-99", "gpt-5"];
+const MODELS: [&str; 9] =
+    ["gpt-5", "o3", "o3-latest", "embed", "gpt-5-2025-08-07", "o3-20250416", "gpt-99", "gpt-5", DEAR];
+/// A few tokens of it are much, and the most that an event can have are more than it can cost.
+const DEAR: &str = "dear";
 const MINUTE: i64 = 60_000_000;
 
 /// A log in the making; the model of it knows what there is for a step to work on.
@@ -161,12 +163,13 @@ impl History {
                 let event_id = self.target(*org, *target)?;
                 let current = self.model.org(&org_id(*org)).and_then(|org| org.revision_of(event_id));
                 let revision = current.unwrap_or(1) - i32::from(*older);
+                let event = self.events.iter().find(|event| event.event_id == event_id);
+                let dear = event.is_some_and(is_dear);
                 let change = match right {
                     RightIs::Nothing => Change::Void,
-                    RightIs::Used(tokens) => Change::Replace(Box::new(quantities(*tokens))),
-                    // What cannot be carried out when its event comes is another matter.
-                    RightIs::Absurd if current.is_none() => Change::Void,
-                    RightIs::Absurd => Change::Replace(Box::new(absurd())),
+                    RightIs::Used(tokens) => Change::Replace(Box::new(quantities(*tokens, dear))),
+                    RightIs::Absurd if dear => Change::Replace(Box::new(absurd())),
+                    RightIs::Absurd => Change::Void,
                 };
                 CommandBody::Correct(org_id(*org), Correct { event_id, revision, change })
             }
@@ -175,8 +178,7 @@ impl History {
                 let there = held.iter().filter(|held| !held.released || of.index % 8 == 7);
                 let events: Vec<_> = there.filter_map(|held| held.event.as_ref()).collect();
                 let event = pick(&events, of.index / 8)?;
-                let billing_digest =
-                    if *other_digest { Digest::default() } else { event.billing_digest() };
+                let billing_digest = if *other_digest { Digest::default() } else { event.billing_digest() };
                 CommandBody::Release(org_id(of.org), Release { event_id: event.event_id, billing_digest })
             }
             Step::Dismiss { of, elsewhere } => {
@@ -227,7 +229,8 @@ impl History {
             fields.response_model = Some("o3".parse().unwrap());
         }
         fields.certainty = call.certainty;
-        fields.set_quantities(quantities(call.tokens));
+        let dear = is_dear(&fields);
+        fields.set_quantities(quantities(call.tokens, dear));
         match call.variant {
             Variant::Plain => {}
             Variant::OwnKey => fields.own_key = true,
@@ -235,7 +238,7 @@ impl History {
             Variant::Batch => fields.batch = true,
             Variant::Revision2 => fields.revision = 2,
             Variant::Absurd => {
-                fields.request_model = "dear".parse().unwrap();
+                fields.request_model = DEAR.parse().unwrap();
                 fields.response_model = None;
                 fields.set_quantities(absurd());
             }
@@ -253,6 +256,7 @@ impl History {
         let org = self.model.org(&fields.org_id);
         let charged = org.is_some_and(|org| org.revision_of(fields.event_id).is_some());
         let native = fields.event_id.is_native();
+        let dear = is_dear(&fields);
         match twist {
             Twist::Same => {}
             Twist::NoBearing => {
@@ -269,7 +273,7 @@ impl History {
             Twist::Supersedes { tokens, certainty } => {
                 fields.revision = 2;
                 fields.certainty = certainty;
-                fields.set_quantities(quantities(tokens));
+                fields.set_quantities(quantities(tokens, dear));
                 if charged && !native {
                     fields.occurred_at = self.minutes_from_now(-3);
                 }
@@ -277,11 +281,11 @@ impl History {
             Twist::SupersedesAnotherUsers { tokens } => {
                 fields.revision = 2;
                 fields.user_id = Some("carol".parse().unwrap());
-                fields.set_quantities(quantities(tokens));
+                fields.set_quantities(quantities(tokens, dear));
             }
             Twist::Revision1 { tokens } => {
                 fields.revision = 1;
-                fields.set_quantities(quantities(tokens));
+                fields.set_quantities(quantities(tokens, dear));
             }
         }
         self.send(fields);
@@ -432,12 +436,7 @@ fn scope(choice: usize) -> Scope {
     scope
 }
 
-fn granted(
-    account: Account,
-    terms: &Terms,
-    effective_at: Timestamp,
-    expires_at: Option<Timestamp>,
-) -> Grant {
+fn granted(account: Account, terms: &Terms, effective_at: Timestamp, expires_at: Option<Timestamp>) -> Grant {
     Grant {
         account,
         kind: terms.kind,
@@ -451,7 +450,14 @@ fn granted(
     }
 }
 
-fn quantities(tokens: Tokens) -> Quantities {
+fn is_dear(fields: &UsageFields) -> bool {
+    fields.request_model.as_str() == DEAR
+}
+
+fn quantities(mut tokens: Tokens, dear: bool) -> Quantities {
+    if dear {
+        (tokens.input, tokens.output, tokens.special) = (tokens.input / 2_000, tokens.output / 100, 0);
+    }
     let mut quantities = Quantities::default();
     let counts = &mut quantities.tokens;
     counts.input = tokens.input;

@@ -139,24 +139,90 @@ pub(crate) enum Step {
     PassDays(u64),
     /// The next record's append time lies before the last one's.
     GoBack(u64),
-    Usage { org: usize, call: Call },
-    Again { event: usize, twist: Twist },
-    WrongKey { org: usize, call: Call },
-    Unreadable { org: usize },
-    Grant { org: usize, account: usize, terms: Terms, start: i64, lasts: Option<u64> },
-    OpenOrg { org: usize, overdraft: Option<OverdraftPolicy>, grace: u64 },
-    SetPolicy { org: usize, overdraft: Option<OverdraftPolicy>, grace: u64 },
-    Adjust { of: Of, amount: Quarters },
-    Transfer { of: Of, to: usize, amount: Quarters },
-    Extend { of: Of, by: Option<i64> },
-    Suspend { org: usize, account: usize, resume: bool },
-    SetPlan { org: usize, plan: Option<NewPlan>, ago: i64 },
+    Usage {
+        org: usize,
+        call: Call,
+    },
+    Again {
+        event: usize,
+        twist: Twist,
+    },
+    WrongKey {
+        org: usize,
+        call: Call,
+    },
+    Unreadable {
+        org: usize,
+    },
+    Grant {
+        org: usize,
+        account: usize,
+        terms: Terms,
+        start: i64,
+        lasts: Option<u64>,
+    },
+    OpenOrg {
+        org: usize,
+        overdraft: Option<OverdraftPolicy>,
+        grace: u64,
+    },
+    SetPolicy {
+        org: usize,
+        overdraft: Option<OverdraftPolicy>,
+        grace: u64,
+    },
+    Adjust {
+        of: Of,
+        amount: Quarters,
+    },
+    Transfer {
+        of: Of,
+        to: usize,
+        amount: Quarters,
+    },
+    Extend {
+        of: Of,
+        by: Option<i64>,
+    },
+    Suspend {
+        org: usize,
+        account: usize,
+        resume: bool,
+    },
+    SetPlan {
+        org: usize,
+        plan: Option<NewPlan>,
+        ago: i64,
+    },
     /// The plan as it is, with other seats and users.
-    ChangePlan { org: usize, seats: u32, users: usize, ago: i64 },
-    Period { of: Of, twist: PeriodTwist, own_id: bool },
-    Correct { org: usize, target: Target, older: bool, right: RightIs },
-    Release { of: Of, other_digest: bool },
-    Dismiss { of: Of, elsewhere: bool },
-    CommandAgain { command: usize, other: bool },
+    ChangePlan {
+        org: usize,
+        seats: u32,
+        users: usize,
+        ago: i64,
+    },
+    Period {
+        of: Of,
+        twist: PeriodTwist,
+        own_id: bool,
+    },
+    Correct {
+        org: usize,
+        target: Target,
+        older: bool,
+        right: RightIs,
+    },
+    Release {
+        of: Of,
+        other_digest: bool,
+    },
+    Dismiss {
+        of: Of,
+        elsewhere: bool,
+    },
+    CommandAgain {
+        command: usize,
+        other: bool,
+    },
     NewRates,
 }

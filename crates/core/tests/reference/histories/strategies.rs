@@ -18,7 +18,9 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// With these weights of time, usage, credits, plans, corrections and the rest. Most histories begin with an open org.
-fn mostly([of_time, of_usage, of_credits, of_plans, of_corrections, of_rest]: [u32; 6]) -> impl Strategy<Value = Vec<Step>> {
+fn mostly(
+    [of_time, of_usage, of_credits, of_plans, of_corrections, of_rest]: [u32; 6],
+) -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         of_time => time().boxed(),
         of_usage => usage().boxed(),
@@ -66,9 +68,8 @@ fn credits() -> impl Strategy<Value = Step> {
 }
 
 fn granted() -> impl Strategy<Value = Step> {
-    (org(), account(), terms(), -60_i64..60, option::weighted(0.8, 1_u64..150)).prop_map(
-        |(org, account, terms, start, lasts)| Step::Grant { org, account, terms, start, lasts },
-    )
+    (org(), account(), terms(), -60_i64..60, option::weighted(0.8, 1_u64..150))
+        .prop_map(|(org, account, terms, start, lasts)| Step::Grant { org, account, terms, start, lasts })
 }
 
 fn plans() -> impl Strategy<Value = Step> {
@@ -123,9 +124,8 @@ fn quarters() -> impl Strategy<Value = Quarters> {
 }
 
 fn tokens() -> impl Strategy<Value = Tokens> {
-    (0_i64..6_000, 0_i64..1_500, 0_i64..300, 0_i64..300, prop::bool::weighted(0.1)).prop_map(
-        |(input, cached, output, special, pages)| Tokens { input, cached, output, special, pages },
-    )
+    (0_i64..6_000, 0_i64..1_500, 0_i64..300, 0_i64..300, prop::bool::weighted(0.1))
+        .prop_map(|(input, cached, output, special, pages)| Tokens { input, cached, output, special, pages })
 }
 
 fn certainty() -> impl Strategy<Value = Certainty> {
@@ -152,7 +152,7 @@ fn call() -> impl Strategy<Value = Call> {
         1 => Just(35 * days),
     ];
     let user = prop_oneof![2 => Just(0_usize), 2 => Just(1), 1 => Just(2)];
-    (0_usize..8, tokens(), ago, user, 0_usize..2, any::<bool>(), certainty(), variant).prop_map(
+    (0_usize..9, tokens(), ago, user, 0_usize..2, any::<bool>(), certainty(), variant).prop_map(
         |(model, tokens, ago, user, module, feature, certainty, variant)| Call {
             model,
             tokens,
@@ -227,13 +227,14 @@ fn item() -> impl Strategy<Value = Item> {
 }
 
 fn plan() -> impl Strategy<Value = NewPlan> {
-    (vec(item(), 1..4), prop::bool::weighted(0.1), prop::bool::weighted(0.2), 0_u32..4, 0_usize..4)
-        .prop_map(|(mut items, twice, trial, seats, users)| {
+    (vec(item(), 1..4), prop::bool::weighted(0.1), prop::bool::weighted(0.2), 0_u32..4, 0_usize..4).prop_map(
+        |(mut items, twice, trial, seats, users)| {
             // An item twice is refused.
             let mut seen = BTreeSet::new();
             items.retain(|item| seen.insert(item.id) || twice);
             NewPlan { items, trial, seats, users }
-        })
+        },
+    )
 }
 
 fn period_twist() -> impl Strategy<Value = PeriodTwist> {

@@ -35,7 +35,8 @@ impl Org {
         self.pay_off_overdraft(id, at);
         let opened = self.allocation(id);
         let waits = |other: &&Allocation| other.status == Status::RollingOver && follows(opened, other);
-        let mut waiting: Vec<AllocationId> = self.allocations.iter().filter(waits).map(|other| other.id).collect();
+        let mut waiting: Vec<AllocationId> =
+            self.allocations.iter().filter(waits).map(|other| other.id).collect();
         waiting.sort();
         for from in waiting {
             self.roll_over(from, id, self.allocation(from).remaining(), at);
@@ -101,8 +102,11 @@ impl Org {
     /// The open allocation of the same item and account with the earliest later period.
     fn next_open(&self, id: AllocationId) -> Option<AllocationId> {
         let closing = self.allocation(id);
-        let later = self.allocations.iter().filter(|other| other.status == Status::Open && follows(other, closing));
-        later.min_by_key(|other| (other.period.as_ref().map(|period| period.start), other.id)).map(|other| other.id)
+        let later =
+            self.allocations.iter().filter(|other| other.status == Status::Open && follows(other, closing));
+        later
+            .min_by_key(|other| (other.period.as_ref().map(|period| period.start), other.id))
+            .map(|other| other.id)
     }
 }
 

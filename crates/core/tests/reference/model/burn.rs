@@ -21,7 +21,11 @@ impl Org {
         if let Some(early) = early {
             early.done = true;
             let (correct, issued_at) = (early.correct.clone(), early.issued_at);
-            self.correct_debit(&correct, issued_at).unwrap();
+            if self.correct_debit(&correct, issued_at).is_err() {
+                // Its charge would be out of range: what came stays charged.
+                let last = self.debits.len() - 1;
+                self.change_charge(last, charged, issued_at);
+            }
         }
     }
 
@@ -76,5 +80,13 @@ fn burns_before(allocation: &Allocation) -> impl Ord + use<> {
         AllocationKind::Payg => 4,
     };
     let free_first = allocation.purchased;
-    (users_own_first, allocation.priority, never_last, kind, free_first, allocation.effective_at, allocation.id)
+    (
+        users_own_first,
+        allocation.priority,
+        never_last,
+        kind,
+        free_first,
+        allocation.effective_at,
+        allocation.id,
+    )
 }

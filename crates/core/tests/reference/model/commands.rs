@@ -50,7 +50,7 @@ impl Org {
             | CommandBody::RevokeKey(_)
             | CommandBody::RatesPart(_)
             | CommandBody::RatesSeal(_)
-            | CommandBody::SetRules(_) => panic!("no command of an org"),
+            | CommandBody::SetRules(_) => unreachable!("no command of an org"),
         }
     }
 
@@ -148,9 +148,8 @@ impl Org {
         let named = |event: &fluxori_core::usage::UsageEvent| {
             event.event_id == release.event_id && event.billing_digest() == release.billing_digest
         };
-        let held = self.quarantine.iter().position(|held| {
-            !held.released && held.event.as_ref().is_some_and(named)
-        });
+        let held =
+            self.quarantine.iter().position(|held| !held.released && held.event.as_ref().is_some_and(named));
         let index = held.ok_or(Rejected("not in the quarantine"))?;
         let event = self.quarantine[index].event.clone().unwrap();
         match self.judge(&event, None, card) {

@@ -35,8 +35,7 @@ impl Org {
 
     /// Corrects a debit that is there, whatever its revision.
     pub(crate) fn correct_debit(&mut self, correct: &Correct, issued_at: Timestamp) -> Result<(), Rejected> {
-        let index =
-            self.debits.iter().position(|debit| debit.event.event_id == correct.event_id).unwrap();
+        let index = self.debits.iter().position(|debit| debit.event.event_id == correct.event_id).unwrap();
         let now_charged = match &correct.change {
             Change::Void => 0,
             Change::Replace(quantities) => self.charge_again(index, quantities)?,
@@ -58,7 +57,7 @@ impl Org {
         prices::charge(self.debits[index].price.as_ref(), quantities).map_err(|_| Rejected("too much"))
     }
 
-    fn change_charge(&mut self, index: usize, now_charged: Amount, effective_at: Timestamp) {
+    pub(crate) fn change_charge(&mut self, index: usize, now_charged: Amount, effective_at: Timestamp) {
         let before = self.debits[index].charged;
         let entries = if now_charged < before {
             self.give_back(index, before - now_charged)

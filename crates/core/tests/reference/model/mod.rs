@@ -45,7 +45,9 @@ pub(crate) enum Became {
 
 /// Why a command is not carried out.
 #[derive(Debug)]
-pub(crate) struct Rejected(#[expect(dead_code, reason = "for who reads a failing test")] pub(crate) &'static str);
+pub(crate) struct Rejected(
+    #[expect(dead_code, reason = "for who reads a failing test")] pub(crate) &'static str,
+);
 
 fn reject(when: bool, why: &'static str) -> Result<(), Rejected> {
     if when { Err(Rejected(why)) } else { Ok(()) }
@@ -83,10 +85,6 @@ impl Model {
         self.offset += 1;
         let new = |(id, org): (&OrgId, &Org)| org.postings[counts.get(id).copied().unwrap_or(0)..].to_vec();
         (became, self.orgs.iter().flat_map(new).collect())
-    }
-
-    pub(crate) fn orgs(&self) -> impl Iterator<Item = &Org> {
-        self.orgs.values()
     }
 
     pub(crate) fn org(&self, id: &OrgId) -> Option<&Org> {

@@ -180,7 +180,13 @@ impl Org {
         }
     }
 
-    pub(crate) fn post(&mut self, kind: PostingKind, effective_at: Timestamp, amount: Amount, entries: Vec<Leg>) {
+    pub(crate) fn post(
+        &mut self,
+        kind: PostingKind,
+        effective_at: Timestamp,
+        amount: Amount,
+        entries: Vec<Leg>,
+    ) {
         let number = i64::try_from(self.postings.len()).unwrap() + 1;
         self.postings.push(Posted { org: self.id.clone(), number, kind, effective_at, amount, entries });
     }

@@ -71,7 +71,8 @@ impl Org {
                 ended.push((allocation.id, None));
             }
             let in_course = period.start <= at && at < period.end;
-            let same = now.is_some_and(|item| (item.period_start, item.period_end) == (period.start, period.end));
+            let same =
+                now.is_some_and(|item| (item.period_start, item.period_end) == (period.start, period.end));
             if allocation.is_live() && in_course && !same {
                 let was = before.and_then(|plan| gives(plan).map(|item| whole(plan, &item))).unwrap_or(0);
                 ended.push((allocation.id, Some(share(was, at, (period.start, period.end)))));
@@ -120,7 +121,11 @@ impl Org {
                 scope: item.scope.clone(),
                 effective_at: at,
                 expires_at: Some(item.period_end),
-                period: Some(Period { item: item.id.clone(), start: item.period_start, end: item.period_end }),
+                period: Some(Period {
+                    item: item.id.clone(),
+                    start: item.period_start,
+                    end: item.period_end,
+                }),
                 status: Status::Scheduled,
                 movements: vec![(Movement::Granted, amount)],
             });

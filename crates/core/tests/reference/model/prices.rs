@@ -39,18 +39,15 @@ impl RateCard {
             return None;
         }
         let names = event.response_model.iter().chain([&event.request_model]);
-        names
-            .flat_map(|name| [Some(name.clone()), without_date(name)])
-            .flatten()
-            .find_map(|name| {
-                let named = |price: &&Price| {
-                    price.provider == event.provider
-                        && (price.model == name || price.aliases.contains(&name))
-                        && price.effective_from <= event.occurred_at
-                };
-                // Of two that begin at one instant, the later revision holds: `max_by_key` gives the last.
-                self.in_force.iter().filter(named).max_by_key(|price| price.effective_from).cloned()
-            })
+        names.flat_map(|name| [Some(name.clone()), without_date(name)]).flatten().find_map(|name| {
+            let named = |price: &&Price| {
+                price.provider == event.provider
+                    && (price.model == name || price.aliases.contains(&name))
+                    && price.effective_from <= event.occurred_at
+            };
+            // Of two that begin at one instant, the later revision holds: `max_by_key` gives the last.
+            self.in_force.iter().filter(named).max_by_key(|price| price.effective_from).cloned()
+        })
     }
 }
 

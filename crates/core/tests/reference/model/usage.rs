@@ -54,8 +54,7 @@ impl Org {
     fn judge_new(&self, event: &UsageEvent, card: &RateCard) -> Verdict {
         if !self.open {
             let full = self.waiting().count() >= MOST_WAITING;
-            let reason =
-                if full { QuarantineReason::TooManyWaiting } else { QuarantineReason::OrgNotOpen };
+            let reason = if full { QuarantineReason::TooManyWaiting } else { QuarantineReason::OrgNotOpen };
             return Verdict::Quarantine(reason);
         }
         let price = card.price_of(event);
