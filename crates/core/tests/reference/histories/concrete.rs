@@ -1,33 +1,25 @@
 //! Steps become records.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fluxori_core::amount::Credits;
 use fluxori_core::command::{
-    Account, Adjust, AllocationKind, Change, CommandBody, Correct, Dismiss, Extend, Grant, OverdraftPolicy,
-    Plan, PlanItem, PlanPeriod, Policy, Release, Scope, SetPlan, Transfer,
+    Account, Adjust, Change, CommandBody, Correct, Dismiss, Extend, Grant, PlanPeriod, Release, SetPlan,
+    Transfer,
 };
 use fluxori_core::digest::Digest;
-use fluxori_core::id::{AllocationId, CommandId, EventId, OrgId, UserId};
-use fluxori_core::period::{IntervalUnit, Recurrence};
+use fluxori_core::id::{AllocationId, CommandId, EventId};
 use fluxori_core::record::{Body, QuarantineReason, RecordKey};
 use fluxori_core::time::Timestamp;
-use fluxori_core::usage::{Quantities, Quantity, UsageEvent, UsageFields};
+use fluxori_core::usage::{UsageEvent, UsageFields};
 
-use super::{
-    Call, Item, NewPlan, Of, PeriodTwist, Quarters, RightIs, Step, Target, Terms, Tokens, Twist, Variant,
+use super::values::{
+    DEAR, MINUTE, MODELS, ORGS, absurd, account, credits, granted, is_dear, is_of_an_hour, numbered, org_id,
+    pick, planned, policy, quantities, slot, user, user_set,
 };
-use crate::log::{Log, event_id, minutes, org};
+use super::{Call, Of, PeriodTwist, RightIs, Step, Target, Twist, Variant};
+use crate::log::{Log, minutes};
 use crate::model::{Model, find_item};
-
-const ORGS: [&str; 3] = ["acme", "globex", "initech"];
-const USERS: [&str; 2] = ["ann", "bob"];
-const MODELS: [&str; 9] =
-    ["gpt-5", "o3", "o3-latest", "embed", "gpt-5-2025-08-07", "o3-20250416", "gpt-99", "gpt-5", DEAR];
-/// A few tokens of it are much, and the most that an event can have are more than it can cost.
-const DEAR: &str = "dear";
-const MINUTE: i64 = 60_000_000;
 
 /// A log in the making; the model of it knows what there is for a step to work on.
 pub(crate) struct History {
@@ -146,7 +138,7 @@ impl History {
             }
             Step::SetPlan { org, plan, ago } => {
                 let effective_at = self.minutes_from_now(-ago);
-                let plan = plan.as_ref().map(|plan| self.plan(plan, effective_at));
+                let plan = plan.as_ref().map(|plan| planned(plan, effective_at));
                 CommandBody::SetPlan(org_id(*org), SetPlan { effective_at, plan })
             }
             Step::ChangePlan { org, seats, users, ago } => {
@@ -305,39 +297,6 @@ impl History {
         }
     }
 
-    fn plan(&self, plan: &NewPlan, effective_at: Timestamp) -> Plan {
-        let item = |item: &Item| {
-            let (period_start, period_end) = slot(effective_at, item.hour);
-            let subscription = item.terms.kind == AllocationKind::Subscription;
-            let max_rollover = if subscription { item.max_rollover } else { 0 };
-            PlanItem {
-                id: ["api", "chat", "storage"][item.id].parse().unwrap(),
-                kind: item.terms.kind,
-                amount: credits(item.terms.amount),
-                share: item.share,
-                priority: item.terms.priority,
-                scope: scope(item.terms.scope),
-                purchased: item.terms.purchased,
-                max_rollover: credits(Quarters { count: max_rollover, more: false }),
-                recurrence: Recurrence {
-                    every: 1 + u32::from(item.hour),
-                    unit: IntervalUnit::Day,
-                    anchor: "2026-01-01T00:00:00".parse().unwrap(),
-                    time_zone: "UTC".parse().unwrap(),
-                },
-                period_start,
-                period_end,
-            }
-        };
-        Plan {
-            name: "plan".parse().unwrap(),
-            trial: plan.trial,
-            seats: plan.seats,
-            users: user_set(plan.users),
-            items: plan.items.iter().map(item).collect(),
-        }
-    }
-
     /// The next period of an item and account of the plan in force, or something like it.
     fn period(&mut self, of: Of, twist: PeriodTwist, own_id: bool) {
         let mut org = org_id(of.org);
@@ -377,117 +336,4 @@ impl History {
             self.command(Some(body));
         }
     }
-}
-
-fn pick<T>(from: &[T], index: usize) -> Option<&T> {
-    from.get(index.checked_rem(from.len())?)
-}
-
-fn org_id(index: usize) -> OrgId {
-    org(ORGS[index])
-}
-
-fn user(index: usize) -> UserId {
-    USERS[index].parse().unwrap()
-}
-
-fn account(index: usize) -> Account {
-    index.checked_sub(1).map(user).into()
-}
-
-/// No, one or both users, or a third one alone.
-fn user_set(choice: usize) -> BTreeSet<UserId> {
-    match choice {
-        0 => BTreeSet::new(),
-        1 => [user(0)].into(),
-        2 => [user(0), user(1)].into(),
-        _ => [user(1)].into(),
-    }
-}
-
-/// One event in five has a foreign id.
-fn numbered(number: u32) -> EventId {
-    event_id(number, number % 5 != 4)
-}
-
-fn credits(quarters: Quarters) -> Credits {
-    let more = if quarters.more { 7 } else { 0 };
-    Credits::from_scaled(i128::from(quarters.count) * 250_000_000_000 + more).unwrap()
-}
-
-fn policy(overdraft: Option<OverdraftPolicy>, grace: u64) -> Policy {
-    Policy { overdraft, grace: minutes(grace) }
-}
-
-fn scope(choice: usize) -> Scope {
-    let mut scope = Scope::default();
-    match choice {
-        1 => scope.modules = ["pim".parse().unwrap()].into(),
-        2 => scope.features = ["search".parse().unwrap()].into(),
-        3 => scope.models = ["gpt-5".parse().unwrap()].into(),
-        4 => scope.models = ["o3".parse().unwrap(), "embed".parse().unwrap()].into(),
-        5 => {
-            scope.modules = ["pim".parse().unwrap(), "rag-retrieval".parse().unwrap()].into();
-            scope.models = ["gpt-5".parse().unwrap()].into();
-        }
-        6 => scope.models = ["o3-20250416".parse().unwrap()].into(),
-        _ => {}
-    }
-    scope
-}
-
-fn granted(account: Account, terms: &Terms, effective_at: Timestamp, expires_at: Option<Timestamp>) -> Grant {
-    Grant {
-        account,
-        kind: terms.kind,
-        amount: credits(terms.amount),
-        effective_at,
-        expires_at,
-        priority: terms.priority,
-        scope: scope(terms.scope),
-        purchased: terms.purchased,
-        period: None,
-    }
-}
-
-fn is_dear(fields: &UsageFields) -> bool {
-    fields.request_model.as_str() == DEAR
-}
-
-fn quantities(mut tokens: Tokens, dear: bool) -> Quantities {
-    if dear {
-        (tokens.input, tokens.output, tokens.special) = (tokens.input / 2_000, tokens.output / 100, 0);
-    }
-    let mut quantities = Quantities::default();
-    let counts = &mut quantities.tokens;
-    counts.input = tokens.input;
-    counts.cache_read = tokens.cached.min(tokens.input);
-    counts.cache_write_1h = tokens.special.min(tokens.input - counts.cache_read);
-    counts.output = tokens.output;
-    counts.reasoning = tokens.special.min(tokens.output);
-    if tokens.special % 7 == 1 {
-        counts.audio_output = tokens.output;
-    }
-    if tokens.pages {
-        quantities.units.insert("pages".to_owned(), Quantity(rust_decimal::Decimal::ONE));
-    }
-    quantities
-}
-
-fn absurd() -> Quantities {
-    let mut quantities = Quantities::default();
-    quantities.tokens.input = 1_000_000_000;
-    quantities.tokens.output = 1_000_000_000;
-    quantities
-}
-
-/// Periods lie on a grid, so that plans that follow each other have the same ones in course.
-fn slot(at: Timestamp, hour: bool) -> (Timestamp, Timestamp) {
-    let length = if hour { 60 } else { 30 } * MINUTE;
-    let start = at.micros().div_euclid(length) * length;
-    (Timestamp::from_micros(start), Timestamp::from_micros(start + length))
-}
-
-fn is_of_an_hour(item: &PlanItem) -> bool {
-    item.recurrence.every == 2
 }

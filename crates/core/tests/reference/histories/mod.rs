@@ -5,6 +5,7 @@
 
 mod concrete;
 mod strategies;
+mod values;
 
 use fluxori_core::command::{AllocationKind, OverdraftPolicy, Share};
 use fluxori_core::usage::Certainty;
