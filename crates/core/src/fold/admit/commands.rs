@@ -93,7 +93,12 @@ impl Context {
         command: Command,
         payload_digest: Digest,
     ) -> Admission {
-        let may_open = matches!(command.body, CommandBody::OpenOrg(..) | CommandBody::Grant(..));
+        let may_open = match &command.body {
+            CommandBody::OpenOrg(..) => true,
+            // An org that is not open has no plan for a period to be of.
+            CommandBody::Grant(_, grant) => grant.period.is_none(),
+            _ => false,
+        };
         let was_open = past.is_open(&org);
         let mut admitted = AdmittedCommand {
             rejection: check(&command.body).err(),

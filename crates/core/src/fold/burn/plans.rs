@@ -114,7 +114,10 @@ impl OrgState {
                 self.expire(&account, id, at, cause, book)?;
                 continue;
             }
-            let was = before.and_then(|plan| Some((plan, plan.item(&period.item)?)));
+            let was = before.and_then(|plan| {
+                let item = plan.item(&period.item).filter(|item| plan.covers(item, &account));
+                Some((plan, item?))
+            });
             let was = was.map(|(plan, item)| plan.amount(item)).transpose()?.unwrap_or_default();
             let taken = share(was, at, (period.start, period.end))?.negated();
             self.take_or_add(&account, id, taken, at, cause.clone(), book)?;
@@ -203,7 +206,8 @@ impl OrgState {
 
     /// Notes that a plan's period was granted.
     pub(super) fn follow_period(&mut self, grant: &Grant) {
-        if let (Some(period), Some(mut state)) = (&grant.period, self.record.plan.take()) {
+        let Some(period) = &grant.period else { return };
+        if let Some(mut state) = self.record.plan.take() {
             state.granted_until.insert((period.item.clone(), grant.account.clone()), period.end);
             self.set_plan_state(Some(state));
         }
