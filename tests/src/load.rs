@@ -1,0 +1,385 @@
+//! Usage in flight: thousands of events on their way while something fails, and their sums, counted here.
+//!
+//! What an event costs is computed in this file alone, from the figures of the rate card's first models, and never with
+//! the product's own arithmetic.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use fluxori_core::command::{Account, AllocationKind, Command, CommandBody, Grant, Scope};
+use fluxori_core::id::{CommandId, EventId, Model, Module, OrgId, Provider};
+use fluxori_core::record::partition_of;
+use fluxori_core::time::Timestamp;
+use fluxori_core::usage::{UsageEvent, UsageFields};
+use fluxori_stack::pipeline::Pipeline;
+use fluxori_stream::{Publisher, StreamError};
+use fluxori_wire::Issuer;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use uuid::Uuid;
+
+use crate::{PARTITIONS, ago, publisher_options, setting, sql, try_sql, unique, verify};
+
+/// What each org is granted at the beginning, in millionths of a credit: a million credits.
+const GRANTED: i64 = 1_000_000_000_000;
+/// Orgs in each partition.
+const ORGS_PER_PARTITION: usize = 3;
+/// So many events are handed over before their acknowledgements are waited for.
+const CHUNK: usize = 250;
+/// One event in so many is published twice.
+const DUPLICATE_EVERY: u32 = 40;
+/// How long the ledger may take to come to the end of the log.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Models, and what a token costs in millionths of a credit: uncached input, cached input, output. A dollar is 1,000
+/// credits, so a price of 1.25 dollars per million tokens is 1,250 of these.
+const MODELS: [(&str, i64, i64, i64); 3] =
+    [("gpt-5", 1_250, 125, 10_000), ("gpt-5-mini", 250, 25, 2_000), ("gpt-5-nano", 50, 5, 400)];
+
+/// What an org has used: events, and credits in millionths.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Used {
+    events: u64,
+    credits: i64,
+}
+
+/// What was emitted, by org.
+#[derive(Debug, Default)]
+pub struct Emitted {
+    orgs: BTreeMap<String, Used>,
+}
+
+/// A flow of usage that keeps so many events in flight (acknowledged by Kafka, not yet applied) until it is ended.
+#[derive(Debug)]
+pub struct Load {
+    progress: Arc<Progress>,
+    flow: JoinHandle<Result<Emitted>>,
+}
+
+#[derive(Debug, Default)]
+struct Progress {
+    emitted: AtomicU64,
+    applied: AtomicU64,
+    stop: AtomicBool,
+}
+
+impl Load {
+    /// Opens orgs in every partition and begins to emit.
+    ///
+    /// # Errors
+    /// The CLI's key cannot be read, or Kafka is away.
+    pub fn begin(pipeline: &Pipeline, in_flight: u64, seed: u64) -> Result<Self> {
+        let orgs = orgs()?;
+        let publisher = Publisher::new(&publisher_options(pipeline)?)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let issuer = Issuer::read(&pipeline.keys_folder().join("cli.key"))?;
+        for org in &orgs {
+            let grant = issuer.sign(&opening(org)?)?;
+            runtime.block_on(publisher.publish(partition(org)?, org.as_bytes(), &grant))?;
+        }
+        let progress = Arc::new(Progress::default());
+        let flow = Flow {
+            orgs,
+            publisher,
+            runtime,
+            database: setting(pipeline, "DATABASE_URL")?.to_owned(),
+            random: StdRng::seed_from_u64(seed),
+            progress: Arc::clone(&progress),
+            in_flight,
+            emitted: Emitted::default(),
+        };
+        Ok(Self { progress, flow: std::thread::spawn(move || flow.run()) })
+    }
+
+    /// Events that the ledger has debited, as of a moment ago.
+    #[must_use]
+    pub fn applied(&self) -> u64 {
+        self.progress.applied.load(Ordering::Relaxed)
+    }
+
+    /// Events that Kafka has and the ledger has not debited, as of a moment ago.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        self.progress.emitted.load(Ordering::Relaxed).saturating_sub(self.applied())
+    }
+
+    /// Waits until the ledger has debited so many more events than now, while at least a thousand others are in flight.
+    ///
+    /// # Errors
+    /// It has not in time, or the flow has failed.
+    pub fn wait_for_more(&self, events: u64) -> Result<()> {
+        let (begin, wanted) = (Instant::now(), self.applied() + events);
+        while self.applied() < wanted || self.in_flight() < 1_000 {
+            ensure!(!self.flow.is_finished(), "the load has ended by itself");
+            ensure!(
+                begin.elapsed() < PATIENCE,
+                "{} events are debited and not {wanted}, {} in flight",
+                self.applied(),
+                self.in_flight()
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
+    /// Stops emitting and says what was emitted.
+    ///
+    /// # Errors
+    /// What the flow failed of.
+    pub fn end(self) -> Result<Emitted> {
+        self.progress.stop.store(true, Ordering::Relaxed);
+        self.flow.join().map_err(|_| anyhow::anyhow!("the load panicked"))?
+    }
+
+    /// Stops emitting, waits until the ledger has come to the end, and compares: every event debited once and for what it
+    /// costs, every balance what is left of the grant, and the ledger what its log says.
+    ///
+    /// # Errors
+    /// The first difference.
+    pub fn end_and_compare(self, pipeline: &Pipeline) -> Result<Emitted> {
+        let emitted = self.end()?;
+        emitted.expect_applied_once(pipeline)?;
+        verify(pipeline)?;
+        Ok(emitted)
+    }
+}
+
+impl Emitted {
+    /// How many events, duplicates not counted.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.orgs.values().map(|used| used.events).sum()
+    }
+
+    /// What they cost, in millionths of a credit.
+    #[must_use]
+    pub fn credits(&self) -> i64 {
+        self.orgs.values().map(|used| used.credits).sum()
+    }
+
+    /// Waits until the ledger has debited as many events, and compares every org with what was emitted.
+    ///
+    /// # Errors
+    /// Too many or too few events, or the first org with another sum or balance.
+    pub fn expect_applied_once(&self, pipeline: &Pipeline) -> Result<()> {
+        let begin = Instant::now();
+        loop {
+            let last = match debited(setting(pipeline, "DATABASE_URL")?) {
+                Ok(debited) if debited == self.events() => break,
+                Ok(debited) if debited > self.events() => {
+                    bail!("{debited} events are debited, and {} were emitted", self.events())
+                }
+                other => other,
+            };
+            ensure!(begin.elapsed() < PATIENCE, "debited: {last:?}, emitted: {}", self.events());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let rows = sql(
+            pipeline,
+            "SELECT o.org_id, o.balance, count(t.amount), coalesce(sum(t.amount), 0) FROM ledger.organizations o
+             LEFT JOIN ledger.credit_transactions t ON t.org_id = o.org_id AND t.kind = 'debit'
+             GROUP BY o.org_id, o.balance",
+        )?;
+        let mut found = BTreeMap::new();
+        for row in rows {
+            let [org, balance, events, credits] = row.try_into().map_err(|_| anyhow::anyhow!("four columns"))?;
+            found.insert(org, (millionths(&balance)?, events.parse::<u64>()?, millionths(&credits)?));
+        }
+        for (org, used) in &self.orgs {
+            let expected = (GRANTED - used.credits, used.events, used.credits);
+            let found = found.get(org).with_context(|| format!("{org} is not in the ledger"))?;
+            ensure!(*found == expected, "{org}: balance, events, credits are {found:?} and not {expected:?}");
+        }
+        Ok(())
+    }
+}
+
+struct Flow {
+    orgs: Vec<String>,
+    publisher: Publisher,
+    runtime: tokio::runtime::Runtime,
+    database: String,
+    random: StdRng,
+    progress: Arc<Progress>,
+    in_flight: u64,
+    emitted: Emitted,
+}
+
+impl Flow {
+    fn run(mut self) -> Result<Emitted> {
+        let mut asked: Option<Instant> = None;
+        while !self.progress.stop.load(Ordering::Relaxed) {
+            if asked.is_none_or(|asked| asked.elapsed() > Duration::from_millis(200)) {
+                // While Postgres is away, what is in flight is what was before.
+                if let Ok(debited) = debited(&self.database) {
+                    self.progress.applied.fetch_max(debited, Ordering::Relaxed);
+                }
+                asked = Some(Instant::now());
+            }
+            let emitted = self.progress.emitted.load(Ordering::Relaxed);
+            if emitted.saturating_sub(self.progress.applied.load(Ordering::Relaxed)) < self.in_flight {
+                self.emit_chunk()?;
+            } else {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        Ok(self.emitted)
+    }
+
+    /// Emits a chunk, of which some events come twice. What is not acknowledged in time is published again, as every
+    /// producer does.
+    fn emit_chunk(&mut self) -> Result<()> {
+        let mut records = Vec::with_capacity(CHUNK);
+        for _ in 0..CHUNK {
+            let chosen = self.random.random_range(0..self.orgs.len());
+            let org = self.orgs.get(chosen).context("no org")?.clone();
+            let (event, credits) = event(&org, &mut self.random)?;
+            let used = self.emitted.orgs.entry(org.clone()).or_default();
+            used.events += 1;
+            used.credits += credits;
+            let value = fluxori_wire::encode_usage(&event)?;
+            if self.random.random_range(0..DUPLICATE_EVERY) == 0 {
+                records.push((org.clone(), value.clone()));
+            }
+            records.push((org, value));
+        }
+        self.runtime.block_on(async {
+            while !records.is_empty() {
+                let mut deliveries = Vec::with_capacity(records.len());
+                for (org, value) in &records {
+                    deliveries.push(self.publisher.enqueue(partition(org)?, org.as_bytes(), value)?);
+                }
+                let mut again = Vec::new();
+                for (record, delivery) in records.into_iter().zip(deliveries) {
+                    match delivery.await {
+                        Ok(_) => {}
+                        Err(StreamError::NotAcknowledged { .. }) => again.push(record),
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                records = again;
+            }
+            anyhow::Ok(())
+        })?;
+        self.progress.emitted.fetch_add(u64::try_from(CHUNK)?, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Events that the ledger says it has debited.
+fn debited(database: &str) -> Result<u64> {
+    let rows = try_sql(database, "SELECT coalesce(sum(debited), 0) FROM ledger.partition_cursors")?;
+    Ok(rows.first().and_then(|row| row.first()).context("no sum")?.parse()?)
+}
+
+fn partition(org: &str) -> Result<i32> {
+    Ok(partition_of(org.as_bytes(), i32::try_from(PARTITIONS)?))
+}
+
+/// New names, as many in every partition.
+fn orgs() -> Result<Vec<String>> {
+    let mut of_partitions: BTreeMap<i32, Vec<String>> = BTreeMap::new();
+    while of_partitions.values().filter(|orgs| orgs.len() >= ORGS_PER_PARTITION).count()
+        < usize::try_from(PARTITIONS)?
+    {
+        let org = unique("load");
+        of_partitions.entry(partition(&org)?).or_default().push(org);
+    }
+    Ok(of_partitions.into_values().flat_map(|orgs| orgs.into_iter().take(ORGS_PER_PARTITION)).collect())
+}
+
+fn opening(org: &str) -> Result<Command> {
+    Ok(Command {
+        command_id: CommandId(Uuid::now_v7()),
+        issued_at: ago(0).parse()?,
+        actor: "load".to_owned(),
+        reason: "test".to_owned(),
+        reference: None,
+        body: CommandBody::Grant(
+            OrgId::new(org)?,
+            Grant {
+                account: Account::Organization,
+                kind: AllocationKind::Prepaid,
+                amount: (GRANTED / 1_000_000).to_string().parse()?,
+                effective_at: ago(24 * 3600).parse::<Timestamp>()?,
+                expires_at: None,
+                priority: 0,
+                scope: Scope::default(),
+                purchased: false,
+            },
+        ),
+    })
+}
+
+/// An event of some minutes ago, and what it costs in millionths of a credit.
+///
+/// # Errors
+/// An id that cannot be.
+pub fn event(org: &str, random: &mut StdRng) -> Result<(UsageEvent, i64)> {
+    let &(model, input, cached, output) =
+        MODELS.get(random.random_range(0..MODELS.len())).context("no model")?;
+    let mut fields = UsageFields::new(
+        EventId(Uuid::now_v7()),
+        ago(random.random_range(1..600)).parse()?,
+        OrgId::new(org)?,
+        Module::new("rag-retrieval")?,
+        Provider::new("openai")?,
+        Model::new(model)?,
+    );
+    fields.input_tokens = random.random_range(1..2_000);
+    fields.cache_read_input_tokens = random.random_range(0..=fields.input_tokens);
+    fields.output_tokens = random.random_range(0..500);
+    let uncached = fields.input_tokens - fields.cache_read_input_tokens;
+    let credits =
+        uncached * input + fields.cache_read_input_tokens * cached + fields.output_tokens * output;
+    Ok((UsageEvent::new(fields)?, credits))
+}
+
+/// A decimal number as so many millionths.
+///
+/// # Errors
+/// It has more than six places, or is no number.
+pub fn millionths(text: &str) -> Result<i64> {
+    let (whole, places) = text.split_once('.').unwrap_or((text, ""));
+    let places = places.trim_end_matches('0');
+    ensure!(places.len() <= 6, "{text} has more than six places");
+    let sign = if whole.starts_with('-') { -1 } else { 1 };
+    let fraction: i64 = format!("{places:0<6}").parse()?;
+    Ok(whole.parse::<i64>()? * 1_000_000 + sign * fraction)
+}
+
+/// A seed to be printed, from the environment (`FLUXORI_SEED`) or new.
+///
+/// # Errors
+/// The environment's is no number.
+pub fn seed(test: &str) -> Result<u64> {
+    let seed = match std::env::var("FLUXORI_SEED") {
+        Ok(text) => text.parse().with_context(|| format!("FLUXORI_SEED is {text} and no number"))?,
+        Err(_) => rand::random(),
+    };
+    eprintln!("{test}: FLUXORI_SEED={seed}");
+    Ok(seed)
+}
+
+/// Whether the long variants are to run (`cargo xtask test --soak`).
+#[must_use]
+pub fn is_soak() -> bool {
+    std::env::var_os("FLUXORI_SOAK").is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decimals_are_read_exactly() {
+        for (text, wanted) in [("1", 1_000_000), ("0.000125", 125), ("-0.5", -500_000), ("3.250000000000", 3_250_000)] {
+            assert_eq!(millionths(text).unwrap(), wanted, "{text}");
+        }
+        assert!(millionths("0.0000001").is_err());
+    }
+}
