@@ -168,7 +168,8 @@ impl<R: AsyncRead + Unpin> Messages<R> {
     /// The next message. What was read stays in the buffer if the caller stops waiting.
     async fn next(&mut self) -> io::Result<Vec<u8>> {
         loop {
-            let length = self.buffer.get(1..5).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
+            let length =
+                self.buffer.get(1..5).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
             if let Some(length) = length {
                 let end = usize::try_from(length).map_err(io::Error::other)? + 1;
                 if self.buffer.len() >= end {

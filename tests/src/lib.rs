@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use fluxori_core::record::partition_of;
-use fluxori_stack::{Endpoints, Options};
 use fluxori_stack::pipeline::{Pipeline, PipelineOptions, binaries_beside};
+use fluxori_stack::{Endpoints, Options};
 use fluxori_stream::{Publisher, PublisherOptions};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -284,7 +284,10 @@ pub fn publish_to(pipeline: &Pipeline, partition: i32, key: &str, value: &[u8]) 
 }
 
 fn publisher_options(pipeline: &Pipeline) -> Result<PublisherOptions> {
-    Ok(PublisherOptions::new(setting(pipeline, "KAFKA_BROKERS")?, setting(pipeline, "FLUXORI__KAFKA__TOPIC")?))
+    Ok(PublisherOptions::new(
+        setting(pipeline, "KAFKA_BROKERS")?,
+        setting(pipeline, "FLUXORI__KAFKA__TOPIC")?,
+    ))
 }
 
 /// Folds the log again and compares it with the ledger.

@@ -186,7 +186,8 @@ impl Emitted {
         )?;
         let mut found = BTreeMap::new();
         for row in rows {
-            let [org, balance, events, credits] = row.try_into().map_err(|_| anyhow::anyhow!("four columns"))?;
+            let [org, balance, events, credits] =
+                row.try_into().map_err(|_| anyhow::anyhow!("four columns"))?;
             found.insert(org, (millionths(&balance)?, events.parse::<u64>()?, millionths(&credits)?));
         }
         for (org, used) in &self.orgs {
@@ -334,8 +335,7 @@ pub fn event(org: &str, random: &mut StdRng) -> Result<(UsageEvent, i64)> {
     fields.cache_read_input_tokens = random.random_range(0..=fields.input_tokens);
     fields.output_tokens = random.random_range(0..500);
     let uncached = fields.input_tokens - fields.cache_read_input_tokens;
-    let credits =
-        uncached * input + fields.cache_read_input_tokens * cached + fields.output_tokens * output;
+    let credits = uncached * input + fields.cache_read_input_tokens * cached + fields.output_tokens * output;
     Ok((UsageEvent::new(fields)?, credits))
 }
 
@@ -377,7 +377,9 @@ mod tests {
 
     #[test]
     fn decimals_are_read_exactly() {
-        for (text, wanted) in [("1", 1_000_000), ("0.000125", 125), ("-0.5", -500_000), ("3.250000000000", 3_250_000)] {
+        for (text, wanted) in
+            [("1", 1_000_000), ("0.000125", 125), ("-0.5", -500_000), ("3.250000000000", 3_250_000)]
+        {
             assert_eq!(millionths(text).unwrap(), wanted, "{text}");
         }
         assert!(millionths("0.0000001").is_err());

@@ -13,6 +13,7 @@ use metrics::{counter, histogram};
 use tokio_util::sync::CancellationToken;
 
 use crate::batch::{Decoded, Memory, fold, last_record_digest};
+use crate::commits::Commits;
 
 /// How far the broker's clock may run ahead of ours; a partition waits until it is less.
 const MOST_CLOCK_LEAD: Duration = Duration::from_mins(5);
@@ -23,6 +24,7 @@ pub(crate) struct LedgerProcessor {
     owner: String,
     genesis: Digest,
     health: Health,
+    commits: Commits,
 }
 
 /// The state of one partition between its take-over and its end. All of it is speculative until it is committed, and is
@@ -38,7 +40,8 @@ pub(crate) struct Worker {
 
 impl LedgerProcessor {
     pub(crate) fn new(ledger: Ledger, owner: String, genesis: [u8; 32], health: Health) -> Self {
-        Self { ledger, owner, genesis: Digest(genesis), health }
+        let commits = Commits::new(&health);
+        Self { ledger, owner, genesis: Digest(genesis), health, commits }
     }
 
     fn worker(&self, partition: i32, taken: TakenOver) -> Result<Worker, String> {
@@ -90,9 +93,11 @@ impl LedgerProcessor {
             )?;
         let committing = Instant::now();
         self.ledger.commit(&write).await.map_err(|error| {
+            self.commits.failed(worker.partition, &error);
             let (start, end) = (decoded.batch.start(), decoded.batch.end());
             uncommitted(start, end, &error)
         })?;
+        self.commits.succeeded(worker.partition);
         histogram!("ledger_commit_seconds").record(committing.elapsed());
         histogram!("ledger_batch_seconds").record(started.elapsed());
         count(before, write.cursor.counters);

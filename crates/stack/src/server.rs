@@ -3,6 +3,7 @@
 //! Unlike a [`Stack`](crate::Stack) it belongs to this process, and ends with it however that ends. Whatever the
 //! environment names, this one is started.
 
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -200,14 +201,16 @@ pub fn check_small_disk() -> Result<()> {
     Ok(())
 }
 
-/// The same command in a mount namespace of its own, where a disk in memory is mounted on `folder`.
+/// The same command in a mount namespace of its own, where a disk in memory is mounted on `folder`. It belongs to the
+/// owner of the folder that the command runs in, which is the server's data.
 fn with_disk(command: &Command, folder: &Path, mebibytes: u32) -> Result<Command> {
-    const MOUNT: &str = r#"mount -t tmpfs -o "size=$1,mode=0777" tmpfs "$2" && shift 2 && exec "$@""#;
+    const MOUNT: &str = r#"mount -t tmpfs -o "$1" tmpfs "$2" && shift 2 && exec "$@""#;
+    let data = command.get_current_dir().context("the server runs in no folder of its own")?;
+    let owner = std::fs::metadata(data)?.uid();
+    let options = format!("size={mebibytes}m,mode=0700,uid={owner}");
     let mut wrapped = Command::new("unshare");
-    wrapped.args(["--mount", "sh", "-c", MOUNT, "sh", &format!("{mebibytes}m")]).arg(folder);
-    wrapped.arg(command.get_program()).args(command.get_args()).stdin(Stdio::null()).process_group(0);
-    if let Some(folder) = command.get_current_dir() {
-        wrapped.current_dir(folder);
-    }
+    wrapped.args(["--mount", "sh", "-c", MOUNT, "sh", &options]).arg(folder);
+    wrapped.arg(command.get_program()).args(command.get_args());
+    wrapped.current_dir(data).stdin(Stdio::null()).process_group(0);
     Ok(wrapped)
 }

@@ -105,7 +105,7 @@ fn consumers_that_join_and_leave_while_events_flow_lose_and_double_nothing() -> 
     let pipeline = ledger_at(endpoints()?)?;
     let load = Load::begin(&pipeline, IN_FLIGHT, seed)?;
     let began = Instant::now();
-    for round in 1..=if is_soak() { 15 } else { 3 } {
+    for round in 1..=if is_soak() { 15 } else { 2 } {
         load.wait_for_more(500)?;
         pipeline.start_instance("ledger-consumer", "second", &[])?;
         expect_members(&pipeline, 2)?;
