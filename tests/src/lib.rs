@@ -260,27 +260,55 @@ pub fn quarantined(pipeline: &Pipeline, org: &str) -> Result<Vec<Value>> {
     Ok(records.context("quarantine list prints no records")?.clone())
 }
 
-/// Publishes bytes to the log as they are, under an org's key, and returns partition and offset.
+/// Publishes bytes to the log as they are.
+pub struct RawLog {
+    publisher: Publisher,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl RawLog {
+    /// The log of a pipeline.
+    ///
+    /// # Errors
+    /// Its settings make no sense.
+    pub fn of(pipeline: &Pipeline) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(Self { publisher: Publisher::new(&publisher_options(pipeline)?)?, runtime })
+    }
+
+    /// Publishes under an org's key, and returns partition and offset.
+    ///
+    /// # Errors
+    /// The broker did not acknowledge.
+    pub fn publish(&self, key: &str, value: &[u8]) -> Result<(i32, i64)> {
+        self.publish_to(partition_of(key.as_bytes(), i32::try_from(PARTITIONS)?), key, value)
+    }
+
+    /// As [`RawLog::publish`], to a partition of choice.
+    ///
+    /// # Errors
+    /// The broker did not acknowledge.
+    pub fn publish_to(&self, partition: i32, key: &str, value: &[u8]) -> Result<(i32, i64)> {
+        let published = self.publisher.publish(partition, key.as_bytes(), value);
+        let position = self.runtime.block_on(published)?;
+        Ok((position.partition, position.offset))
+    }
+}
+
+/// [`RawLog::publish`] for one record.
 ///
 /// # Errors
 /// The broker did not acknowledge.
 pub fn publish(pipeline: &Pipeline, key: &str, value: &[u8]) -> Result<(i32, i64)> {
-    let partitions = i32::try_from(PARTITIONS)?;
-    publish_to(pipeline, partition_of(key.as_bytes(), partitions), key, value)
+    RawLog::of(pipeline)?.publish(key, value)
 }
 
-/// As [`publish`], to a partition of choice.
+/// [`RawLog::publish_to`] for one record.
 ///
 /// # Errors
 /// The broker did not acknowledge.
 pub fn publish_to(pipeline: &Pipeline, partition: i32, key: &str, value: &[u8]) -> Result<(i32, i64)> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let options = publisher_options(pipeline)?;
-    let position = runtime.block_on(async {
-        let publisher = Publisher::new(&options)?;
-        publisher.publish(partition, key.as_bytes(), value).await
-    })?;
-    Ok((position.partition, position.offset))
+    RawLog::of(pipeline)?.publish_to(partition, key, value)
 }
 
 fn publisher_options(pipeline: &Pipeline) -> Result<PublisherOptions> {

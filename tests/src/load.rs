@@ -30,8 +30,10 @@ const GRANTED: i64 = 1_000_000_000_000;
 const ORGS_PER_PARTITION: usize = 3;
 /// So many events are handed over before their acknowledgements are waited for.
 const CHUNK: usize = 250;
-/// One event in so many is published twice.
-const DUPLICATE_EVERY: u32 = 40;
+/// One record in so many is published twice: in the same chunk, or some chunks later.
+const DUPLICATE_EVERY: u32 = 20;
+/// So many records are remembered, of which some are published again.
+const REMEMBERED: usize = 1_000;
 /// How long the ledger may take to come to the end of the log.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -51,6 +53,7 @@ struct Used {
 #[derive(Debug, Default)]
 pub struct Emitted {
     orgs: BTreeMap<String, Used>,
+    duplicates: u64,
 }
 
 /// A flow of usage that keeps so many events in flight (acknowledged by Kafka, not yet applied) until it is ended.
@@ -78,7 +81,7 @@ impl Load {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let issuer = Issuer::read(&pipeline.keys_folder().join("cli.key"))?;
         for org in &orgs {
-            let grant = issuer.sign(&opening(org)?)?;
+            let grant = opening(&issuer, org)?;
             runtime.block_on(publisher.publish(partition(org)?, org.as_bytes(), &grant))?;
         }
         let progress = Arc::new(Progress::default());
@@ -91,6 +94,7 @@ impl Load {
             progress: Arc::clone(&progress),
             in_flight,
             emitted: Emitted::default(),
+            remembered: Vec::new(),
         };
         Ok(Self { progress, flow: std::thread::spawn(move || flow.run()) })
     }
@@ -142,7 +146,7 @@ impl Load {
     /// The first difference.
     pub fn end_and_compare(self, pipeline: &Pipeline) -> Result<Emitted> {
         let emitted = self.end()?;
-        emitted.expect_applied_once(pipeline)?;
+        emitted.expect_applied_once(pipeline, 0)?;
         verify(pipeline)?;
         Ok(emitted)
     }
@@ -155,27 +159,34 @@ impl Emitted {
         self.orgs.values().map(|used| used.events).sum()
     }
 
+    /// How many records were published a second time on purpose. What Kafka did not acknowledge in time comes on top.
+    #[must_use]
+    pub const fn duplicates(&self) -> u64 {
+        self.duplicates
+    }
+
     /// What they cost, in millionths of a credit.
     #[must_use]
     pub fn credits(&self) -> i64 {
         self.orgs.values().map(|used| used.credits).sum()
     }
 
-    /// Waits until the ledger has debited as many events, and compares every org with what was emitted.
+    /// Waits until the ledger has debited as many events, and `others` of other orgs, and compares every org with what
+    /// was emitted.
     ///
     /// # Errors
     /// Too many or too few events, or the first org with another sum or balance.
-    pub fn expect_applied_once(&self, pipeline: &Pipeline) -> Result<()> {
-        let begin = Instant::now();
+    pub fn expect_applied_once(&self, pipeline: &Pipeline, others: u64) -> Result<()> {
+        let (begin, wanted) = (Instant::now(), self.events() + others);
         loop {
             let last = match debited(setting(pipeline, "DATABASE_URL")?) {
-                Ok(debited) if debited == self.events() => break,
-                Ok(debited) if debited > self.events() => {
-                    bail!("{debited} events are debited, and {} were emitted", self.events())
+                Ok(debited) if debited == wanted => break,
+                Ok(debited) if debited > wanted => {
+                    bail!("{debited} events are debited, and {wanted} were emitted")
                 }
                 other => other,
             };
-            ensure!(begin.elapsed() < PATIENCE, "debited: {last:?}, emitted: {}", self.events());
+            ensure!(begin.elapsed() < PATIENCE, "debited: {last:?}, emitted: {wanted}");
             std::thread::sleep(Duration::from_millis(100));
         }
         let rows = sql(
@@ -208,6 +219,8 @@ struct Flow {
     progress: Arc<Progress>,
     in_flight: u64,
     emitted: Emitted,
+    /// Records of late, to be published again.
+    remembered: Vec<(String, Vec<u8>)>,
 }
 
 impl Flow {
@@ -231,8 +244,8 @@ impl Flow {
         Ok(self.emitted)
     }
 
-    /// Emits a chunk, of which some events come twice. What is not acknowledged in time is published again, as every
-    /// producer does.
+    /// Emits a chunk: in any order, since producers' clocks and retries keep none, and some records a second time. What is
+    /// not acknowledged in time is published again, as every producer does.
     fn emit_chunk(&mut self) -> Result<()> {
         let mut records = Vec::with_capacity(CHUNK);
         for _ in 0..CHUNK {
@@ -242,11 +255,19 @@ impl Flow {
             let used = self.emitted.orgs.entry(org.clone()).or_default();
             used.events += 1;
             used.credits += credits;
-            let value = fluxori_wire::encode_usage(&event)?;
-            if self.random.random_range(0..DUPLICATE_EVERY) == 0 {
-                records.push((org.clone(), value.clone()));
+            let record = (org, fluxori_wire::encode_usage(&event)?);
+            if self.remembered.len() < REMEMBERED {
+                self.remembered.push(record.clone());
+            } else if let Some(place) = self.remembered.get_mut(self.random.random_range(0..REMEMBERED)) {
+                *place = record.clone();
             }
-            records.push((org, value));
+            if self.random.random_range(0..DUPLICATE_EVERY) == 0 {
+                let earlier = self.remembered.get(self.random.random_range(0..self.remembered.len()));
+                let again = if self.random.random() { earlier.unwrap_or(&record) } else { &record };
+                records.push(again.clone());
+                self.emitted.duplicates += 1;
+            }
+            records.insert(self.random.random_range(0..=records.len()), record);
         }
         self.runtime.block_on(async {
             while !records.is_empty() {
@@ -293,8 +314,12 @@ fn orgs() -> Result<Vec<String>> {
     Ok(of_partitions.into_values().flat_map(|orgs| orgs.into_iter().take(ORGS_PER_PARTITION)).collect())
 }
 
-fn opening(org: &str) -> Result<Command> {
-    Ok(Command {
+/// A signed grant that opens an org, as the value of a record.
+///
+/// # Errors
+/// The name cannot be an org's.
+pub fn opening(issuer: &Issuer, org: &str) -> Result<Vec<u8>> {
+    let command = Command {
         command_id: CommandId(Uuid::now_v7()),
         issued_at: ago(0).parse()?,
         actor: "load".to_owned(),
@@ -313,7 +338,8 @@ fn opening(org: &str) -> Result<Command> {
                 purchased: false,
             },
         ),
-    })
+    };
+    Ok(issuer.sign(&command)?)
 }
 
 /// An event of some minutes ago, and what it costs in millionths of a credit.
