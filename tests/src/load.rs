@@ -189,6 +189,19 @@ impl Emitted {
             ensure!(begin.elapsed() < PATIENCE, "debited: {last:?}, emitted: {wanted}");
             std::thread::sleep(Duration::from_millis(100));
         }
+        self.expect_sums(pipeline)
+    }
+
+    /// Leaves out what was emitted to other partitions than these.
+    pub fn keep_partitions(&mut self, partitions: &[i32]) {
+        self.orgs.retain(|org, _| partition(org).is_ok_and(|partition| partitions.contains(&partition)));
+    }
+
+    /// Compares every org's sum and balance with what was emitted.
+    ///
+    /// # Errors
+    /// The first org that differs.
+    pub fn expect_sums(&self, pipeline: &Pipeline) -> Result<()> {
         let rows = sql(
             pipeline,
             "SELECT o.org_id, o.balance, count(t.amount), coalesce(sum(t.amount), 0) FROM ledger.organizations o

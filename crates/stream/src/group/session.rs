@@ -279,8 +279,8 @@ impl<'s, P: Processor> Session<'s, P> {
                 Turn::OffsetMissing(offset) => broken.push((
                     *partition,
                     format!(
-                        "the log no longer holds offset {offset} of this partition, where its cursor is; \
-                     restore it from the archive"
+                        "the log does not hold offset {offset} any more, which is due: its records were deleted, or \
+                         the topic was made again; restore it from a backup or its archive"
                     ),
                 )),
             }

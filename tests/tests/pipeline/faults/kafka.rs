@@ -12,8 +12,7 @@ fn a_broker_that_is_restarted_or_killed_in_mid_stream_loses_and_doubles_nothing(
     let seed = seed("a_broker_that_is_restarted_or_killed_in_mid_stream_loses_and_doubles_nothing")?;
     // Of its own, because the others' tests need theirs.
     let mut server = Server::kafka(&server_options()?)?;
-    let pipeline =
-        ledger_at(Endpoints { kafka_brokers: server.endpoint().to_owned(), ..endpoints()? })?;
+    let pipeline = ledger_at(Endpoints { kafka_brokers: server.endpoint().to_owned(), ..endpoints()? })?;
     let load = Load::begin(&pipeline, 4_000, seed)?;
     for _ in 0..if is_soak() { 10 } else { 1 } {
         for signal in [Signal::SIGTERM, Signal::SIGKILL] {

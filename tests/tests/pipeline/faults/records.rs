@@ -134,7 +134,8 @@ fn duplicates_disorder_and_poison_of_every_kind_change_no_balance() -> Result<()
     let log = RawLog::of(&pipeline)?;
     log.publish(&org, &opening(&issuer, &org)?)?;
     let random = StdRng::seed_from_u64(seed);
-    let mut poison = Poison { pipeline: &pipeline, log, org, random, issuer, published: BTreeMap::new(), debited: 0 };
+    let mut poison =
+        Poison { pipeline: &pipeline, log, org, random, issuer, published: BTreeMap::new(), debited: 0 };
     let load = Load::begin(&pipeline, 4_000, seed)?;
     for _ in 0..3 {
         load.wait_for_more(500)?;
@@ -143,9 +144,13 @@ fn duplicates_disorder_and_poison_of_every_kind_change_no_balance() -> Result<()
     load.wait_for_more(500)?;
     let emitted = load.end()?;
     emitted.expect_applied_once(&pipeline, poison.debited)?;
-    let rows = sql(&pipeline, "SELECT reason, count(*) FROM ledger.quarantine GROUP BY reason ORDER BY reason")?;
-    let expected: Vec<Vec<String>> =
-        poison.published.iter().map(|(reason, count)| vec![(*reason).to_owned(), count.to_string()]).collect();
+    let rows =
+        sql(&pipeline, "SELECT reason, count(*) FROM ledger.quarantine GROUP BY reason ORDER BY reason")?;
+    let expected: Vec<Vec<String>> = poison
+        .published
+        .iter()
+        .map(|(reason, count)| vec![(*reason).to_owned(), count.to_string()])
+        .collect();
     ensure!(rows == expected, "in the quarantine are {rows:?} and not {expected:?}");
     let duplicates = sql(&pipeline, "SELECT sum(duplicates) FROM ledger.partition_cursors")?;
     ensure!(duplicates == [[emitted.duplicates().to_string()]], "{duplicates:?}, {}", emitted.duplicates());
