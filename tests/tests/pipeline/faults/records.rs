@@ -115,14 +115,18 @@ impl Poison<'_> {
     }
 }
 
+/// Seven bits a byte, the lowest first, and a mark on all but the last.
 fn varint(mut number: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
-    while number >= 0x80 {
-        bytes.push((number & 0x7f) as u8 | 0x80);
+    loop {
+        let [low, ..] = number.to_le_bytes();
         number >>= 7;
+        if number == 0 {
+            bytes.push(low);
+            return bytes;
+        }
+        bytes.push(low | 0x80);
     }
-    bytes.push(number as u8);
-    bytes
 }
 
 #[test]

@@ -62,13 +62,9 @@ impl Topic {
 
     /// Deletes the topic and makes it again, empty.
     pub(super) fn recreate(&self) -> Result<()> {
-        for (_, code) in self
-            .runtime
-            .block_on(self.admin.delete_topics(&[&self.name], &options()))?
-            .into_iter()
-            .filter_map(Result::err)
-        {
-            return Err(anyhow!("the topic cannot be deleted: {code}"));
+        let deleted = self.runtime.block_on(self.admin.delete_topics(&[&self.name], &options()))?;
+        for result in deleted {
+            result.map_err(|(topic, code)| anyhow!("{topic} cannot be deleted: {code}"))?;
         }
         let spec = TopicSpec {
             name: self.name.clone(),
