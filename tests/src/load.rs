@@ -22,7 +22,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use uuid::Uuid;
 
-use crate::{PARTITIONS, ago, publisher_options, setting, sql, try_sql, unique, verify};
+use crate::{PARTITIONS, ago, publisher_options, sql, try_sql, unique, verify};
 
 /// What each org is granted at the beginning, in millionths of a credit: a million credits.
 const GRANTED: i64 = 1_000_000_000_000;
@@ -89,7 +89,7 @@ impl Load {
             orgs,
             publisher,
             runtime,
-            database: setting(pipeline, "DATABASE_URL")?.to_owned(),
+            database: pipeline.owner_url().to_owned(),
             random: StdRng::seed_from_u64(seed),
             progress: Arc::clone(&progress),
             in_flight,
@@ -179,7 +179,7 @@ impl Emitted {
     pub fn expect_applied_once(&self, pipeline: &Pipeline, others: u64) -> Result<()> {
         let (begin, wanted) = (Instant::now(), self.events() + others);
         loop {
-            let last = match debited(setting(pipeline, "DATABASE_URL")?) {
+            let last = match debited(pipeline.owner_url()) {
                 Ok(debited) if debited == wanted => break,
                 Ok(debited) if debited > wanted => {
                     bail!("{debited} events are debited, and {wanted} were emitted")

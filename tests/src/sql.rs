@@ -5,14 +5,12 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use fluxori_stack::pipeline::Pipeline;
 
-use crate::setting;
-
-/// The rows of a query in a pipeline's ledger, each as texts.
+/// The rows of a query in a pipeline's ledger, as its owner, each as texts.
 ///
 /// # Errors
 /// Postgres does not answer, or refuses.
 pub fn sql(pipeline: &Pipeline, query: &str) -> Result<Vec<Vec<String>>> {
-    try_sql(setting(pipeline, "DATABASE_URL")?, query)
+    try_sql(pipeline.owner_url(), query)
 }
 
 /// As [`sql`], in a database of choice.

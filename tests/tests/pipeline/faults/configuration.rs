@@ -1,9 +1,7 @@
 //! Services that start without their servers, with a wrong configuration, or over another log.
 
 use anyhow::{Context, Result, ensure};
-use e2e::{
-    apply_rates, eventually, grant, pipeline, pipeline_without_ledger, started, text, unique, verify,
-};
+use e2e::{apply_rates, eventually, grant, pipeline, pipeline_without_ledger, started, text, unique, verify};
 
 #[test]
 fn services_that_start_before_their_servers_say_so_and_recover() -> Result<()> {

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use anyhow::{Context, Result, ensure};
 use e2e::commit_proxy::{CommitProxy, Cut};
 use e2e::load::{Load, is_soak, seed};
-use e2e::{endpoints, eventually, ledger_at, readiness, server_options, sql, try_sql};
+use e2e::{endpoints, eventually, ledger_at, readiness, server_options, try_sql};
 use fluxori_stack::Endpoints;
 use fluxori_stack::pipeline::Pipeline;
 use fluxori_stack::server::{Server, check_small_disk};
@@ -61,10 +61,11 @@ fn a_postgres_that_restarts_or_ends_its_backends_in_mid_stream_loses_and_doubles
         for _ in 0..3 {
             load.wait_for_more(500)?;
             eventually("connections are ended", || {
-                let ended = sql(
-                    &pipeline,
+                // All but our own, which are the server's superuser's.
+                let ended = try_sql(
+                    server.endpoint(),
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-                     WHERE datname = current_database() AND pid <> pg_backend_pid()",
+                     WHERE backend_type = 'client backend' AND usename <> current_user",
                 )?;
                 Ok((!ended.is_empty()).then_some(()))
             })?;
