@@ -187,7 +187,7 @@ fn verify(batch: Batch, cursor: &Cursor) -> Result<Batch, String> {
         return Ok(rest);
     }
     Err(format!(
-        "the record at offset {} is not the one that the ledger applied last: the topic was recreated or restored; \
+        "the record at offset {} is not the one that the ledger applied last: the topic was made again or restored; \
          point the ledger at its own log, or at an empty database, which is filled from this one",
         cursor.next_offset - 1
     ))

@@ -2,13 +2,15 @@
 //! partition with a message, while the others go on.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use e2e::load::{Load, seed};
+use e2e::load::{Emitted, Load, seed};
 use e2e::{PARTITIONS, endpoints, eventually, ledger_at, readiness, sql};
 use fluxori_stack::pipeline::Pipeline;
+use nix::sys::signal::Signal;
 
-use super::topic::Topic;
+use super::topic::{Record, Topic};
 
 /// The offset of the next record to be applied, by partition.
 fn cursors(pipeline: &Pipeline) -> Result<BTreeMap<i32, i64>> {
@@ -81,44 +83,66 @@ fn records_deleted_before_they_were_applied_halt_their_partition_and_no_other() 
     emitted.expect_sums(&pipeline)
 }
 
-#[test]
-fn a_topic_that_was_made_again_halts_every_partition() -> Result<()> {
-    let seed = seed("a_topic_that_was_made_again_halts_every_partition")?;
+/// A ledger that has applied thousands of events, the topic and its records.
+fn applied(test: &str) -> Result<(Pipeline, Emitted, Topic, Vec<Vec<Record>>)> {
     let pipeline = ledger_at(endpoints()?)?;
-    let topic = Topic::of(&pipeline)?;
-    let load = Load::begin(&pipeline, 4_000, seed)?;
+    let load = Load::begin(&pipeline, 4_000, seed(test)?)?;
     load.wait_for_more(500)?;
     let emitted = load.end_and_compare(&pipeline)?;
-    let before = cursors(&pipeline)?;
+    let topic = Topic::of(&pipeline)?;
     let records = topic.records()?;
+    Ok((pipeline, emitted, topic, records))
+}
 
-    // While the consumer runs: it sees the log shrink.
+/// Each partition's records two times over: the cursor of whoever has applied them once is in the middle.
+fn twice(records: &[Vec<Record>]) -> Vec<Vec<Record>> {
+    records.iter().map(|records| [records.as_slice(), records].concat()).collect()
+}
+
+#[test]
+fn a_topic_that_was_made_again_halts_every_partition() -> Result<()> {
+    let (pipeline, emitted, topic, records) = applied("a_topic_that_was_made_again_halts_every_partition")?;
+    let before = cursors(&pipeline)?;
+
+    // While the consumer runs.
     topic.recreate()?;
-    for partition in 0..i32::try_from(PARTITIONS)? {
-        expect_halted(&pipeline, partition, &["the topic was made again"])?;
+    topic.append(&twice(&records))?;
+    for partition in before.keys() {
+        expect_halted(&pipeline, *partition, &["the topic was made again"])?;
+    }
+    // While it is away, and as long as before: the record before the cursor has another append time.
+    pipeline.kill("ledger-consumer")?;
+    pipeline.start("ledger-consumer")?;
+    for partition in before.keys() {
+        expect_halted(&pipeline, *partition, &["is not the one that the ledger applied last"])?;
     }
     ensure!(pipeline.stop("ledger-consumer")?, "the consumer does not end cleanly");
 
-    // While it is away: the same genesis and half of the records, so that its cursor is beyond the end.
+    // While it is away, and shorter: the same genesis and half of the records.
     topic.recreate()?;
-    let half: Vec<_> =
-        records.iter().map(|records| records.iter().take(records.len() / 2).cloned().collect()).collect();
-    topic.append(&half)?;
+    let half = records.iter().map(|records| records.iter().take(records.len() / 2).cloned().collect());
+    topic.append(&half.collect::<Vec<_>>())?;
     pipeline.start("ledger-consumer")?;
     for (partition, cursor) in &before {
-        let words =
-            [format!("offset {} is due", cursor - 1), "log ends at".to_owned(), "made again".to_owned()];
-        expect_halted(&pipeline, *partition, &words.each_ref().map(String::as_str))?;
+        let due = format!("offset {} is due", cursor - 1);
+        expect_halted(&pipeline, *partition, &[&due, "log ends at", "made again"])?;
     }
-    ensure!(pipeline.stop("ledger-consumer")?, "the consumer does not end cleanly");
+    ensure!(cursors(&pipeline)? == before, "a cursor has moved");
+    emitted.expect_sums(&pipeline)
+}
 
-    // The same records to their end, and as many again: the record before the cursor has another append time.
-    let rest: Vec<_> = records
-        .iter()
-        .map(|records| records.iter().skip(records.len() / 2).chain(records).cloned().collect())
-        .collect();
-    topic.append(&rest)?;
-    pipeline.start("ledger-consumer")?;
+#[test]
+fn a_topic_that_was_made_again_behind_a_frozen_consumers_back_halts_it() -> Result<()> {
+    let (pipeline, emitted, topic, records) =
+        applied("a_topic_that_was_made_again_behind_a_frozen_consumers_back_halts_it")?;
+    let before = cursors(&pipeline)?;
+    pipeline.signal("ledger-consumer", Signal::SIGSTOP)?;
+    let frozen = Instant::now();
+    topic.recreate()?;
+    topic.append(&twice(&records))?;
+    // Shorter than its session, so that the group has not missed it, and longer than the consumer overlooks.
+    std::thread::sleep(Duration::from_secs(3).saturating_sub(frozen.elapsed()));
+    pipeline.signal("ledger-consumer", Signal::SIGCONT)?;
     for partition in before.keys() {
         expect_halted(&pipeline, *partition, &["is not the one that the ledger applied last"])?;
     }
