@@ -1,7 +1,9 @@
 //! Usage in flight: thousands of events on their way while something fails, and their sums, counted here.
 //!
-//! What an event costs is computed in this file alone, from the figures of the rate card's first models, and never with
-//! the product's own arithmetic.
+//! What an event costs is computed in `load/usage.rs` alone, from the figures of the rate card's first models, and never
+//! with the product's own arithmetic.
+
+mod usage;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,22 +12,18 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use fluxori_core::command::{Account, AllocationKind, Command, CommandBody, Grant, Scope};
-use fluxori_core::id::{CommandId, EventId, Model, Module, OrgId, Provider};
 use fluxori_core::record::partition_of;
-use fluxori_core::time::Timestamp;
-use fluxori_core::usage::{UsageEvent, UsageFields};
 use fluxori_stack::pipeline::Pipeline;
 use fluxori_stream::{Publisher, StreamError};
 use fluxori_wire::Issuer;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use uuid::Uuid;
 
-use crate::{PARTITIONS, ago, publisher_options, sql, try_sql, unique, verify};
+use usage::GRANTED;
+pub use usage::{event, millionths, opening};
 
-/// What each org is granted at the beginning, in millionths of a credit: a million credits.
-const GRANTED: i64 = 1_000_000_000_000;
+use crate::{PARTITIONS, publisher_options, sql, try_sql, unique, verify};
+
 /// Orgs in each partition.
 const ORGS_PER_PARTITION: usize = 3;
 /// So many events are handed over before their acknowledgements are waited for.
@@ -36,11 +34,6 @@ const DUPLICATE_EVERY: u32 = 20;
 const REMEMBERED: usize = 1_000;
 /// How long the ledger may take to come to the end of the log.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// Models, and what a token costs in millionths of a credit: uncached input, cached input, output. A dollar is 1,000
-/// credits, so a price of 1.25 dollars per million tokens is 1,250 of these.
-const MODELS: [(&str, i64, i64, i64); 3] =
-    [("gpt-5", 1_250, 125, 10_000), ("gpt-5-mini", 250, 25, 2_000), ("gpt-5-nano", 50, 5, 400)];
 
 /// What an org has used: events, and credits in millionths.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -327,70 +320,6 @@ fn orgs() -> Result<Vec<String>> {
     Ok(of_partitions.into_values().flat_map(|orgs| orgs.into_iter().take(ORGS_PER_PARTITION)).collect())
 }
 
-/// A signed grant that opens an org, as the value of a record.
-///
-/// # Errors
-/// The name cannot be an org's.
-pub fn opening(issuer: &Issuer, org: &str) -> Result<Vec<u8>> {
-    let command = Command {
-        command_id: CommandId(Uuid::now_v7()),
-        issued_at: ago(0).parse()?,
-        actor: "load".to_owned(),
-        reason: "test".to_owned(),
-        reference: None,
-        body: CommandBody::Grant(
-            OrgId::new(org)?,
-            Grant {
-                account: Account::Organization,
-                kind: AllocationKind::Prepaid,
-                amount: (GRANTED / 1_000_000).to_string().parse()?,
-                effective_at: ago(24 * 3600).parse::<Timestamp>()?,
-                expires_at: None,
-                priority: 0,
-                scope: Scope::default(),
-                purchased: false,
-            },
-        ),
-    };
-    Ok(issuer.sign(&command)?)
-}
-
-/// An event of some minutes ago, and what it costs in millionths of a credit.
-///
-/// # Errors
-/// An id that cannot be.
-pub fn event(org: &str, random: &mut StdRng) -> Result<(UsageEvent, i64)> {
-    let &(model, input, cached, output) =
-        MODELS.get(random.random_range(0..MODELS.len())).context("no model")?;
-    let mut fields = UsageFields::new(
-        EventId(Uuid::now_v7()),
-        ago(random.random_range(1..600)).parse()?,
-        OrgId::new(org)?,
-        Module::new("rag-retrieval")?,
-        Provider::new("openai")?,
-        Model::new(model)?,
-    );
-    fields.input_tokens = random.random_range(1..2_000);
-    fields.cache_read_input_tokens = random.random_range(0..=fields.input_tokens);
-    fields.output_tokens = random.random_range(0..500);
-    let uncached = fields.input_tokens - fields.cache_read_input_tokens;
-    let credits = uncached * input + fields.cache_read_input_tokens * cached + fields.output_tokens * output;
-    Ok((UsageEvent::new(fields)?, credits))
-}
-
-/// A decimal number as so many millionths.
-///
-/// # Errors
-/// It has more than six places, or is no number.
-pub fn millionths(text: &str) -> Result<i64> {
-    let (whole, places) = text.split_once('.').unwrap_or((text, ""));
-    let places = places.trim_end_matches('0');
-    ensure!(places.len() <= 6, "{text} has more than six places");
-    let sign = if whole.starts_with('-') { -1 } else { 1 };
-    let fraction: i64 = format!("{places:0<6}").parse()?;
-    Ok(whole.parse::<i64>()? * 1_000_000 + sign * fraction)
-}
-
 /// A seed to be printed, from the environment (`FLUXORI_SEED`) or new.
 ///
 /// # Errors
@@ -408,19 +337,4 @@ pub fn seed(test: &str) -> Result<u64> {
 #[must_use]
 pub fn is_soak() -> bool {
     std::env::var_os("FLUXORI_SOAK").is_some()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn decimals_are_read_exactly() {
-        for (text, wanted) in
-            [("1", 1_000_000), ("0.000125", 125), ("-0.5", -500_000), ("3.250000000000", 3_250_000)]
-        {
-            assert_eq!(millionths(text).unwrap(), wanted, "{text}");
-        }
-        assert!(millionths("0.0000001").is_err());
-    }
 }
