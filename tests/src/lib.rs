@@ -1,5 +1,9 @@
 //! What end-to-end tests share: a pipeline of real binaries on the real servers, and the raw log beside it.
 
+pub mod commit_proxy;
+pub mod load;
+mod sql;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -7,11 +11,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use fluxori_core::record::partition_of;
-use fluxori_stack::Endpoints;
 use fluxori_stack::pipeline::{Pipeline, PipelineOptions, binaries_beside};
+use fluxori_stack::{Endpoints, Options};
 use fluxori_stream::{Publisher, PublisherOptions};
 use serde_json::{Value, json};
 use uuid::Uuid;
+
+pub use sql::{sql, try_sql};
 
 /// Partitions of every test's log.
 pub const PARTITIONS: u32 = 8;
@@ -40,7 +46,15 @@ pub fn endpoints() -> Result<Endpoints> {
 /// # Errors
 /// A server or a binary is missing.
 pub fn pipeline(settings: &[(&str, &str)]) -> Result<Pipeline> {
-    Pipeline::init(options(settings)?)
+    pipeline_at(endpoints()?, settings)
+}
+
+/// As [`pipeline`], on servers of choice.
+///
+/// # Errors
+/// A server or a binary is missing.
+pub fn pipeline_at(endpoints: Endpoints, settings: &[(&str, &str)]) -> Result<Pipeline> {
+    Pipeline::init(options(endpoints, settings)?)
 }
 
 /// As [`pipeline`], and nobody has made its ledger yet.
@@ -48,10 +62,10 @@ pub fn pipeline(settings: &[(&str, &str)]) -> Result<Pipeline> {
 /// # Errors
 /// A server or a binary is missing.
 pub fn pipeline_without_ledger(settings: &[(&str, &str)]) -> Result<Pipeline> {
-    Pipeline::init_without_ledger(options(settings)?)
+    Pipeline::init_without_ledger(options(endpoints()?, settings)?)
 }
 
-fn options(settings: &[(&str, &str)]) -> Result<PipelineOptions> {
+fn options(endpoints: Endpoints, settings: &[(&str, &str)]) -> Result<PipelineOptions> {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let name = format!("e2e_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     let binaries = binaries_beside(&std::env::current_exe()?)?;
@@ -67,7 +81,7 @@ fn options(settings: &[(&str, &str)]) -> Result<PipelineOptions> {
     ];
     all.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     Ok(PipelineOptions {
-        endpoints: endpoints()?,
+        endpoints,
         binaries,
         folder,
         name,
@@ -102,6 +116,45 @@ pub fn started(settings: &[(&str, &str)]) -> Result<Pipeline> {
     pipeline.start_all()?;
     apply_rates(&pipeline)?;
     Ok(pipeline)
+}
+
+/// A pipeline of its own of which only the ledger consumer runs, with small batches, and the shipped rate card in force.
+///
+/// # Errors
+/// It does not come up.
+pub fn ledger_at(endpoints: Endpoints) -> Result<Pipeline> {
+    let pipeline = pipeline_at(endpoints, &[("FLUXORI__LEDGER__BATCH_MAX_RECORDS", "200")])?;
+    pipeline.start("ledger-consumer")?;
+    pipeline.wait_ready("ledger-consumer")?;
+    apply_rates(&pipeline)?;
+    Ok(pipeline)
+}
+
+/// How servers of a test's own are started.
+///
+/// # Errors
+/// The test's own program cannot be found.
+pub fn server_options() -> Result<Options> {
+    let binaries = binaries_beside(&std::env::current_exe()?)?;
+    Ok(Options { binaries: Some(binaries), quiet: true, ..Options::default() })
+}
+
+/// A setting of a pipeline.
+///
+/// # Errors
+/// It has none of that name.
+pub fn setting<'a>(pipeline: &'a Pipeline, name: &str) -> Result<&'a str> {
+    let found = pipeline.environment().iter().rfind(|(known, _)| known == name);
+    found.map(|(_, value)| value.as_str()).with_context(|| format!("the pipeline has no setting {name}"))
+}
+
+/// What the ledger consumer says at `/readyz`: whether it is ready, and the whole of its answer.
+///
+/// # Errors
+/// It does not answer.
+pub fn readiness(pipeline: &Pipeline) -> Result<(bool, String)> {
+    let answer = pipeline.get("ledger-consumer", "/readyz")?;
+    Ok((answer.status == 200, answer.body.to_string()))
 }
 
 /// Puts the shipped rate card in force.
@@ -176,7 +229,7 @@ pub fn text<'a>(value: &'a Value, field: &str) -> Result<&'a str> {
     value.get(field).and_then(Value::as_str).with_context(|| format!("no text {field} in {value}"))
 }
 
-/// Asks again until there is an answer, or half a minute is over.
+/// Asks again until there is an answer, or a minute is over.
 ///
 /// # Errors
 /// There was none in time.
@@ -207,35 +260,62 @@ pub fn quarantined(pipeline: &Pipeline, org: &str) -> Result<Vec<Value>> {
     Ok(records.context("quarantine list prints no records")?.clone())
 }
 
-/// Publishes bytes to the log as they are, under an org's key, and returns partition and offset.
+/// Publishes bytes to the log as they are.
+pub struct RawLog {
+    publisher: Publisher,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl RawLog {
+    /// The log of a pipeline.
+    ///
+    /// # Errors
+    /// Its settings make no sense.
+    pub fn of(pipeline: &Pipeline) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(Self { publisher: Publisher::new(&publisher_options(pipeline)?)?, runtime })
+    }
+
+    /// Publishes under an org's key, and returns partition and offset.
+    ///
+    /// # Errors
+    /// The broker did not acknowledge.
+    pub fn publish(&self, key: &str, value: &[u8]) -> Result<(i32, i64)> {
+        self.publish_to(partition_of(key.as_bytes(), i32::try_from(PARTITIONS)?), key, value)
+    }
+
+    /// As [`RawLog::publish`], to a partition of choice.
+    ///
+    /// # Errors
+    /// The broker did not acknowledge.
+    pub fn publish_to(&self, partition: i32, key: &str, value: &[u8]) -> Result<(i32, i64)> {
+        let published = self.publisher.publish(partition, key.as_bytes(), value);
+        let position = self.runtime.block_on(published)?;
+        Ok((position.partition, position.offset))
+    }
+}
+
+/// [`RawLog::publish`] for one record.
 ///
 /// # Errors
 /// The broker did not acknowledge.
 pub fn publish(pipeline: &Pipeline, key: &str, value: &[u8]) -> Result<(i32, i64)> {
-    let partitions = i32::try_from(PARTITIONS)?;
-    publish_to(pipeline, partition_of(key.as_bytes(), partitions), key, value)
+    RawLog::of(pipeline)?.publish(key, value)
 }
 
-/// As [`publish`], to a partition of choice.
+/// [`RawLog::publish_to`] for one record.
 ///
 /// # Errors
 /// The broker did not acknowledge.
 pub fn publish_to(pipeline: &Pipeline, partition: i32, key: &str, value: &[u8]) -> Result<(i32, i64)> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let setting = |name: &str| {
-        pipeline
-            .environment()
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.clone())
-            .unwrap_or_default()
-    };
-    let options = PublisherOptions::new(setting("KAFKA_BROKERS"), setting("FLUXORI__KAFKA__TOPIC"));
-    let position = runtime.block_on(async {
-        let publisher = Publisher::new(&options)?;
-        publisher.publish(partition, key.as_bytes(), value).await
-    })?;
-    Ok((position.partition, position.offset))
+    RawLog::of(pipeline)?.publish_to(partition, key, value)
+}
+
+fn publisher_options(pipeline: &Pipeline) -> Result<PublisherOptions> {
+    Ok(PublisherOptions::new(
+        setting(pipeline, "KAFKA_BROKERS")?,
+        setting(pipeline, "FLUXORI__KAFKA__TOPIC")?,
+    ))
 }
 
 /// Folds the log again and compares it with the ledger.

@@ -1,6 +1,7 @@
 //! Applies the log to the ledger in Postgres, exactly once.
 
 mod batch;
+mod commits;
 mod processor;
 
 use std::process::ExitCode;

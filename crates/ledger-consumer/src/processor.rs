@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::batch::{BatchNumber, Bounds, Decoded, Memory, fold, last_record_digest};
+use crate::commits::Commits;
 
 /// How far the broker's clock may run ahead of ours; a partition waits until it is less.
 const MOST_CLOCK_LEAD: Duration = Duration::from_mins(5);
@@ -34,8 +35,17 @@ pub(crate) struct LedgerProcessor {
     bounds: Bounds,
     /// How many partitions share the bounds.
     workers: Arc<AtomicUsize>,
-    /// Commits under way at once, over all partitions: fewer than there are connections, so that none waits for one.
-    commits: Arc<Semaphore>,
+    committer: Committer,
+}
+
+/// Commits batches, of all partitions.
+#[derive(Clone)]
+struct Committer {
+    ledger: Ledger,
+    /// Commits under way at once: fewer than there are connections, so that none waits for one.
+    slots: Arc<Semaphore>,
+    /// Shows outages.
+    commits: Arc<Commits>,
 }
 
 /// What the processor may use.
@@ -106,15 +116,13 @@ impl LedgerProcessor {
         health: Health,
         limits: Limits,
     ) -> Self {
-        Self {
-            ledger,
-            owner,
-            genesis: Digest(genesis),
-            health,
-            bounds: limits.in_memory,
-            workers: Arc::default(),
-            commits: Arc::new(Semaphore::new(limits.commits.max(1))),
-        }
+        let committer = Committer {
+            ledger: ledger.clone(),
+            slots: Arc::new(Semaphore::new(limits.commits.max(1))),
+            commits: Arc::new(Commits::new(&health)),
+        };
+        let (bounds, workers) = (limits.in_memory, Arc::default());
+        Self { ledger, owner, genesis: Digest(genesis), health, bounds, workers, committer }
     }
 
     /// The part of the bounds that one partition has.
@@ -196,7 +204,7 @@ impl LedgerProcessor {
             None => worker.settle().await?,
         };
         let oldest = decoded.batch.iter().next().map(|record| Timestamp::from_millis(record.append_time_ms));
-        let commit = commit(self.ledger.clone(), Arc::clone(&self.commits), write, before, oldest);
+        let commit = self.committer.clone().commit(write, before, oldest);
         worker.in_flight = Some(InFlight { number, committing: tokio::spawn(commit) });
         if committed < number {
             worker.memory.trim(&mut worker.fold, committed, self.bounds());
@@ -205,36 +213,38 @@ impl LedgerProcessor {
     }
 }
 
-/// Commits a batch and counts what it did.
-async fn commit(
-    ledger: Ledger,
-    commits: Arc<Semaphore>,
-    write: BatchWrite,
-    before: Counters,
-    oldest: Option<Timestamp>,
-) -> Result<(), WorkerEnd> {
-    // Never closed; and if it were, the limit would be all that is lost.
-    let _permit = commits.acquire().await;
-    let started = Instant::now();
-    ledger
-        .commit(&write)
-        .await
-        .map_err(|error| uncommitted(write.start_offset, write.cursor.next_offset, &error))?;
-    histogram!("ledger_commit_seconds").record(started.elapsed());
-    let now = Timestamp::from(clock::now()).micros();
-    if let Some(lag) = oldest.and_then(|oldest| u64::try_from(now.saturating_sub(oldest.micros())).ok()) {
-        // Of the record that waited longest.
-        histogram!("ledger_append_to_commit_seconds").record(Duration::from_micros(lag));
+impl Committer {
+    /// Commits a batch and counts what it did.
+    async fn commit(
+        self,
+        write: BatchWrite,
+        before: Counters,
+        oldest: Option<Timestamp>,
+    ) -> Result<(), WorkerEnd> {
+        // Never closed; and if it were, the limit would be all that is lost.
+        let _permit = self.slots.acquire().await;
+        let started = Instant::now();
+        self.ledger.commit(&write).await.map_err(|error| {
+            self.commits.failed(write.partition, &error);
+            uncommitted(write.start_offset, write.cursor.next_offset, &error)
+        })?;
+        self.commits.succeeded(write.partition);
+        histogram!("ledger_commit_seconds").record(started.elapsed());
+        let now = Timestamp::from(clock::now()).micros();
+        if let Some(lag) = oldest.and_then(|oldest| u64::try_from(now.saturating_sub(oldest.micros())).ok()) {
+            // Of the record that waited longest.
+            histogram!("ledger_append_to_commit_seconds").record(Duration::from_micros(lag));
+        }
+        count(before, write.cursor.counters);
+        tracing::debug!(
+            partition = write.partition,
+            records = write.cursor.next_offset - write.start_offset,
+            postings = write.postings.len(),
+            next_offset = write.cursor.next_offset,
+            "committed"
+        );
+        Ok(())
     }
-    count(before, write.cursor.counters);
-    tracing::debug!(
-        partition = write.partition,
-        records = write.cursor.next_offset - write.start_offset,
-        postings = write.postings.len(),
-        next_offset = write.cursor.next_offset,
-        "committed"
-    );
-    Ok(())
 }
 
 fn sorted(error: LedgerError) -> Failure<LedgerError> {
@@ -313,7 +323,7 @@ fn verify(batch: Batch, cursor: &Cursor) -> Result<Batch, String> {
         return Ok(rest);
     }
     Err(format!(
-        "the record at offset {} is not the one that the ledger applied last: the topic was recreated or restored; \
+        "the record at offset {} is not the one that the ledger applied last: the topic was made again or restored; \
          point the ledger at its own log, or at an empty database, which is filled from this one",
         cursor.next_offset - 1
     ))

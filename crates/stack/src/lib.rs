@@ -20,6 +20,7 @@ mod prerequisites;
 mod probe;
 mod process;
 mod run_folder;
+pub mod server;
 mod services;
 pub mod supervisor;
 

@@ -4,7 +4,9 @@ use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -44,10 +46,13 @@ pub(crate) struct Terms<'a> {
     pub(crate) user: Option<&'a str>,
 }
 
-/// A command that runs `program` by way of [`run_child`] in this same executable.
-pub(crate) fn command(terms: Terms<'_>, program: impl AsRef<std::ffi::OsStr>) -> Command {
-    // Not current_exe(): that path is gone when cargo has built the program anew meanwhile.
-    let mut command = Command::new("/proc/self/exe");
+/// The supervisor's program as it names itself. Not current_exe(): that path is gone when cargo has built the program
+/// anew meanwhile.
+pub(crate) const THIS_PROGRAM: &str = "/proc/self/exe";
+
+/// A command that runs `program` by way of [`run_child`] in the supervisor's program.
+pub(crate) fn command(supervisor: &Path, terms: Terms<'_>, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new(supervisor);
     command
         .arg(CHILD_WORD)
         .arg(std::process::id().to_string())
@@ -109,6 +114,28 @@ pub(crate) fn spawn(command: &mut Command, log: &Path) -> Result<Child> {
         .open(log)
         .with_context(|| format!("cannot write {}", log.display()))?;
     command.stdout(output.try_clone()?).stderr(output).spawn().context("cannot start a process")
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// The thread that outlives all others: the kernel's death signal comes when the thread ends that started a process, and
+/// a test's thread ends before what it shares with others.
+static STARTER: LazyLock<Sender<Job>> = LazyLock::new(|| {
+    let (jobs, inbox) = channel::<Job>();
+    std::thread::spawn(move || inbox.into_iter().for_each(|job| job()));
+    jobs
+});
+
+/// As [`spawn`], from a thread that lasts as long as this process.
+pub(crate) fn spawn_lasting(mut command: Command, log: &Path) -> Result<(Command, Child)> {
+    let log = log.to_path_buf();
+    let (answer, started) = channel();
+    let job: Job = Box::new(move || {
+        let child = spawn(&mut command, &log);
+        let _ = answer.send(child.map(|child| (command, child)));
+    });
+    STARTER.send(job).ok().context("the thread that starts processes is gone")?;
+    started.recv().context("the thread that starts processes is gone")?
 }
 
 /// Asks a process to stop, and kills it and its group when it has not within `patience`.

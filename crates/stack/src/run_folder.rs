@@ -42,12 +42,17 @@ struct Process {
 impl RunFolder {
     /// Cleans up after dead runs under `stack_folder` and makes the folder of this one.
     pub(crate) fn create(stack_folder: &Path) -> Result<Self> {
+        Self::create_named(stack_folder, &format!("run-{}", std::process::id()))
+    }
+
+    /// As [`RunFolder::create`], for a process with several runs; the name begins with `run-`.
+    pub(crate) fn create_named(stack_folder: &Path, name: &str) -> Result<Self> {
         // One at a time, so that a folder whose lock is not taken yet is never mistaken for a dead run's.
         let guard = File::create(stack_folder.join("lock")).context("cannot create the stack's lock")?;
         guard.lock().context("cannot take the stack's lock")?;
         remove_dead_runs(stack_folder)?;
 
-        let path = stack_folder.join(format!("run-{}", std::process::id()));
+        let path = stack_folder.join(name);
         std::fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
         let lock = File::create(lock_of(&path))?;
         lock.lock().context("cannot take the run's lock")?;

@@ -106,6 +106,7 @@ fn supervise(plan: &Plan, signals: SigSet) -> Result<()> {
                     run: &run,
                     cache: &cache,
                     clickhouse_engine: &engine,
+                    supervisor: Path::new(process::THIS_PROGRAM),
                     stop: &stop,
                     progress: &move |text| {
                         let _ = report.send(Event::Progress(format!("{}: {text}", service.name())));

@@ -53,9 +53,7 @@ pub enum StreamError {
         topic: String,
     },
     /// An offset that should be there is not in the log.
-    #[error(
-        "partition {partition} has no record at offset {offset}: the broker holds {low} up to {high} (exclusive); this is another log, or a part of it was deleted"
-    )]
+    #[error("{}", missing(*partition, *offset, *low, *high))]
     OffsetMissing {
         /// The partition.
         partition: i32,
@@ -185,6 +183,23 @@ impl StreamError {
     }
 }
 
+/// What is missing of a log that holds `low` up to `high`, exclusive, and what to do.
+fn missing(partition: i32, offset: i64, low: i64, high: i64) -> String {
+    let due = format!("partition {partition}: the record at offset {offset} is due, and the broker's log");
+    match low - offset {
+        1 => format!("{due} begins at {low}: {offset} is missing. {DELETED}"),
+        2.. => format!("{due} begins at {low}: {offset} to {} are missing. {DELETED}", low - 1),
+        _ => format!("{due} ends at {high}, before it. {MADE_AGAIN}"),
+    }
+}
+
+/// What may have become of records that the log held once, and what to do.
+const DELETED: &str = "They were deleted (by retention or DeleteRecords) before they were done with, or this is another \
+                       log: restore the topic from a backup or its archive, and keep deletion off what is not archived";
+/// What may have become of a log that is shorter than it was, and what to do.
+const MADE_AGAIN: &str = "The topic was made again or has lost its end: restore it from a backup or its archive, name \
+                          the topic that is meant, or begin anew with an empty database, which is filled from this log";
+
 /// True for codes that mean that a server is away, rather than that it said no.
 pub(crate) fn is_unreachable(code: Code) -> bool {
     matches!(
@@ -221,6 +236,17 @@ mod tests {
         }
         let unknown = StreamError::from_commit(3, &KafkaError::ConsumerCommit(Code::RequestTimedOut));
         assert!(!unknown.is_fenced() && unknown.is_transient());
+    }
+
+    #[test]
+    fn what_is_missing_of_a_log_is_named_with_what_to_do() {
+        let text =
+            |offset, low, high| StreamError::OffsetMissing { partition: 3, offset, low, high }.to_string();
+        let truncated = text(10, 15, 20);
+        assert!(truncated.contains("begins at 15: 10 to 14 are missing") && truncated.contains("restore"));
+        assert!(text(10, 11, 20).contains("begins at 11: 10 is missing"));
+        let shorter = text(10, 0, 5);
+        assert!(shorter.contains("ends at 5, before it") && shorter.contains("restore"), "{shorter}");
     }
 
     #[test]

@@ -2,15 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::sync::LazyLock;
-use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::process::{CHILD_WORD, spawn, tail, terminate};
+use crate::process::{CHILD_WORD, spawn_lasting, tail, terminate};
 
 /// A service may take so long to end when it is asked to.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -20,16 +18,6 @@ pub(super) struct Running {
     child: Child,
     log: PathBuf,
 }
-
-type Job = Box<dyn FnOnce() + Send>;
-
-/// The thread that all services are started from: the kernel's death signal comes when the thread ends that started a
-/// process, and a test's thread ends before the pipelines that it shares.
-static STARTER: LazyLock<Sender<Job>> = LazyLock::new(|| {
-    let (jobs, inbox) = channel::<Job>();
-    std::thread::spawn(move || inbox.into_iter().for_each(|job| job()));
-    jobs
-});
 
 impl Running {
     /// Starts a binary by way of the supervisor's program, so that it ends with this process.
@@ -46,14 +34,8 @@ impl Running {
             .arg(binaries.join(service))
             .envs(environment)
             .stdin(std::process::Stdio::null());
-        let log = log.to_path_buf();
-        let (answer, started) = channel();
-        let job: Job = Box::new(move || {
-            let child = spawn(&mut command, &log);
-            let _ = answer.send(child.map(|child| Self { child, log }));
-        });
-        STARTER.send(job).ok().context("the thread that starts services is gone")?;
-        started.recv().context("the thread that starts services is gone")?
+        let (_, child) = spawn_lasting(command, log)?;
+        Ok(Self { child, log: log.to_path_buf() })
     }
 
     pub(super) fn has_ended(&mut self) -> bool {

@@ -41,9 +41,9 @@ pub(crate) fn library(downloads: &Downloads<'_>, mut npm: Command) -> Result<Pat
 }
 
 pub(crate) fn prepare(context: &Setup<'_>) -> Result<Prepared> {
-    let library = library(&context.downloads(), process::command(TERMS, "npm"))?;
+    let library = library(&context.downloads(), context.command(TERMS, "npm"))?;
     let [port] = free_ports()?;
-    let mut command = process::command(TERMS, context.clickhouse_engine);
+    let mut command = context.command(TERMS, context.clickhouse_engine);
     command
         .arg("--library")
         .arg(library)

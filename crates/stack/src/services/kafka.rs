@@ -31,7 +31,7 @@ pub(crate) fn is_cached(cache: &Path) -> bool {
 pub(crate) fn prepare(context: &Setup<'_>) -> Result<Prepared> {
     let log = context.log();
     let jars = JARS.get(&context.downloads(), |folder| {
-        let mut maven = process::command(TERMS, "mvn");
+        let mut maven = context.command(TERMS, "mvn");
         // Strict checksums: a jar that is not what the repository says is an error, not a warning.
         maven
             .args(["--quiet", "--batch-mode", "--strict-checksums", "--file"])
@@ -50,12 +50,12 @@ pub(crate) fn prepare(context: &Setup<'_>) -> Result<Prepared> {
     let properties = data.join("server.properties");
     std::fs::write(&properties, server_properties(&data, port, controller_port)?)?;
 
-    let mut format = java(&jars, "kafka.tools.StorageTool", "-XX:TieredStopAtLevel=1")?;
+    let mut format = java(context, &jars, "kafka.tools.StorageTool", "-XX:TieredStopAtLevel=1")?;
     // The id is that of the cluster, which never meets another one: any 16 bytes in base64 do.
     format.args(["format", "--cluster-id", "Zmx1eG9yaS1zdGFjay0xMQ", "--config"]).arg(&properties);
     process::run(format, &log, context.stop)?;
 
-    let mut command = java(&jars, "kafka.Kafka", "-Xms256m")?;
+    let mut command = java(context, &jars, "kafka.Kafka", "-Xms256m")?;
     command.arg(&properties);
     Ok(Prepared {
         command,
@@ -66,9 +66,9 @@ pub(crate) fn prepare(context: &Setup<'_>) -> Result<Prepared> {
 }
 
 /// A command that runs a class of Kafka's.
-fn java(jars: &Path, class: &str, option: &str) -> Result<Command> {
+fn java(context: &Setup<'_>, jars: &Path, class: &str, option: &str) -> Result<Command> {
     let java: PathBuf = prerequisites::java().context("Java is gone")?;
-    let mut command = process::command(TERMS, java);
+    let mut command = context.command(TERMS, java);
     command
         .args(["-Xmx512m", "-Djava.awt.headless=true", option])
         .arg(format!("-Dlog4j2.configurationFile={}", jars.join("log4j2.xml").display()))

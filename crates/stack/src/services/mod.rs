@@ -5,6 +5,7 @@ pub(crate) mod clickhouse;
 pub(crate) mod kafka;
 pub(crate) mod postgres;
 
+use std::ffi::OsStr;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use self::cache::Downloads;
 use crate::probe::Probe;
-use crate::process::{self, StopFlag};
+use crate::process::{self, StopFlag, Terms};
 use crate::run_folder::RunFolder;
 
 /// A service that the stack can start.
@@ -45,11 +46,18 @@ pub(crate) struct Setup<'a> {
     /// Where downloads are kept between runs.
     pub(crate) cache: &'a Path,
     pub(crate) clickhouse_engine: &'a Path,
+    /// The supervisor's program, which children are started by way of.
+    pub(crate) supervisor: &'a Path,
     pub(crate) stop: &'a StopFlag,
     pub(crate) progress: &'a dyn Fn(String),
 }
 
 impl Setup<'_> {
+    /// A command of this run: see [`process::command`].
+    pub(crate) fn command(&self, terms: Terms<'_>, program: impl AsRef<OsStr>) -> Command {
+        process::command(self.supervisor, terms, program)
+    }
+
     /// The log of this service.
     pub(crate) fn log(&self) -> PathBuf {
         self.run.log(self.service.name())

@@ -24,7 +24,7 @@ pub(crate) fn prepare(context: &Setup<'_>) -> Result<Prepared> {
     };
     let data = data_folder(context, user.as_ref())?;
 
-    let mut initdb = process::command(terms, binaries.join("initdb"));
+    let mut initdb = context.command(terms, binaries.join("initdb"));
     initdb.current_dir(&data).arg("--pgdata").arg(&data).args([
         "--auth=trust",
         "--encoding=UTF8",
@@ -36,7 +36,7 @@ pub(crate) fn prepare(context: &Setup<'_>) -> Result<Prepared> {
     process::run(initdb, &context.log(), context.stop)?;
 
     let [port] = free_ports()?;
-    let mut command = process::command(terms, binaries.join("postgres"));
+    let mut command = context.command(terms, binaries.join("postgres"));
     command
         .current_dir(&data)
         .arg("-D")

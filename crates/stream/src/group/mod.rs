@@ -31,7 +31,8 @@
 //!
 //! A worker that ends with [`WorkerEnd::Rejoin`] (fenced, or the outcome of a commit is unknown) makes the
 //! member drop its client and join anew after a pause, so that everything is taken over from what is
-//! stored. One that ends with [`WorkerEnd::Halt`] keeps its partition, which is not read any further;
+//! stored. So does a polling thread that stood still for two seconds, and one that hears that the topic is
+//! gone: only a take-over compares the log with what was applied. One that ends with [`WorkerEnd::Halt`] keeps its partition, which is not read any further;
 //! the reason is logged and shown in [`GroupStatus`], and the other partitions go on. Records are never
 //! skipped (`auto.offset.reset=error`): a truncated log halts the partition too.
 

@@ -25,6 +25,9 @@ use crate::client::base_consumer;
 const NAP: Duration = Duration::from_millis(50);
 /// The longest pause between two memberships.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// A thread that was away for so long (stopped, or its machine was) takes its partitions over anew: the topic may have been
+/// made again behind its back, and only a take-over compares the log with what was applied.
+const AWAY: Duration = Duration::from_secs(2);
 /// A membership that lasted so long makes the next pause short again.
 const SETTLED: Duration = Duration::from_secs(30);
 /// How long calls under way may take to let go of the client that is to be dropped.
@@ -137,7 +140,13 @@ impl<'s, P: Processor> Session<'s, P> {
     }
 
     fn work(mut self) -> End {
+        let mut looked = Instant::now();
         loop {
+            let away = looked.elapsed();
+            looked = Instant::now();
+            if away > AWAY && self.assignment.phase == Phase::Running && self.ending.is_none() {
+                self.end(End::Rejoin(format!("stood still for {} ms", away.as_millis())));
+            }
             self.serve_client();
             self.take_rebalances();
             while let Ok(event) = self.events.try_recv() {
@@ -177,7 +186,12 @@ impl<'s, P: Processor> Session<'s, P> {
                     return self.end(End::Rejoin(format!("the client failed: {code}")));
                 }
                 (_, Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition)) => {
-                    self.trouble(StreamError::NoTopic { topic: self.options.topic.clone() }.to_string());
+                    let gone = StreamError::NoTopic { topic: self.options.topic.clone() }.to_string();
+                    self.trouble(gone.clone());
+                    // Should it be there again, it may be another one.
+                    if self.assignment.phase == Phase::Running && self.ending.is_none() {
+                        return self.end(End::Rejoin(gone));
+                    }
                 }
                 (_, Some(Code::AllBrokersDown)) => {
                     self.trouble(format!("no broker answers at {}", self.options.brokers));
@@ -279,8 +293,8 @@ impl<'s, P: Processor> Session<'s, P> {
                 Turn::OffsetMissing(offset) => broken.push((
                     *partition,
                     format!(
-                        "the log no longer holds offset {offset} of this partition, where its cursor is; \
-                     restore it from the archive"
+                        "the log does not hold offset {offset} any more, which is due: its records were deleted, or \
+                         the topic was made again; restore it from a backup or its archive"
                     ),
                 )),
             }
