@@ -65,6 +65,15 @@ impl RootArguments {
         )))
     }
 
+    /// Whether a command of this name was begun and not completed.
+    pub(crate) fn is_pending(&self, name: &str) -> bool {
+        self.pending(name).exists()
+    }
+
+    fn pending(&self, name: &str) -> PathBuf {
+        self.folder().join(format!("{name}.pending"))
+    }
+
     /// The folder of the root's key.
     pub(crate) fn folder(&self) -> &Path {
         self.root_key.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
@@ -111,7 +120,7 @@ pub(crate) async fn give(
     arguments: &RootArguments,
 ) -> Result<(), CliError> {
     let root = arguments.root(session, log)?;
-    let path = arguments.folder().join(format!("{}.pending", order.name));
+    let path = arguments.pending(&order.name);
     let saved = pending(&path, &root, &order)?;
     let (value, id, digest) = match saved {
         Some(saved) => saved,
@@ -143,7 +152,8 @@ pub(crate) async fn give(
     };
     let judge = |outcomes: &[CommandOutcome]| applied(&order, digest, outcomes);
     let waited = wait(&ledger, id, &order.what, judge, &places, arguments.waiting.timeout).await;
-    if !matches!(waited, Err(CliError::NotYet(_))) {
+    // Where the ledger has not answered, the next run goes on.
+    if matches!(waited, Ok(()) | Err(CliError::Rejected(_))) {
         fs::remove_file(&path).map_err(|source| CliError::File {
             action: "cannot remove",
             path: path.display().to_string(),
@@ -158,13 +168,13 @@ fn text(answer: &Answer) -> String {
     let Answer { kind, what, partitions, published, bytes, .. } = answer;
     match answer.status {
         Status::WouldPublish => format!(
-            "Dry run: nothing was published. {what}: one command ({kind}, some {bytes} bytes) would go into {published} of \
-             {partitions} partitions."
+            "Dry run: nothing was published. One command ({kind}, some {bytes} bytes) would go into {published} of \
+             {partitions} partitions: {what}."
         ),
         Status::Published => format!(
-            "{what}: the log has it in all {partitions} partitions; the ledger will come to it. Give it again to see."
+            "In the log in all {partitions} partitions, and the ledger will come to it: {what}. Give it again to see."
         ),
-        Status::Applied => format!("{what}: in force in all {partitions} partitions."),
+        Status::Applied => format!("In force in all {partitions} partitions: {what}."),
     }
 }
 

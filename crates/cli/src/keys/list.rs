@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fluxori_core::command::CommandKind;
-use fluxori_core::fold::{Context, IssuerKey};
+use fluxori_core::fold::{Context, IssuerKey, LogIdentity};
 use fluxori_core::id::KeyId;
 use serde::Serialize;
 
@@ -27,10 +27,24 @@ struct Line {
     partitions: i32,
 }
 
+type InForce = BTreeMap<(String, KeyId, Vec<CommandKind>), i32>;
+
 pub(crate) async fn list(session: &Session) -> Result<(), CliError> {
     let log = session.log(&session.reader()?).await?;
+    let line = |((issuer, key_id, kinds), partitions)| Line { key_id, issuer, kinds, partitions };
+    let keys = in_force(session, &log).await?.into_iter().map(line).collect();
+    session.output.print(&Answer { keys, partitions: log.genesis.partitions }, text)
+}
+
+/// Whether a key is in force anywhere.
+pub(super) async fn is_in_force(session: &Session, log: &LogIdentity, key: &KeyId) -> Result<bool, CliError> {
+    Ok(in_force(session, log).await?.keys().any(|(_, key_id, _)| key_id == key))
+}
+
+/// The keys in force, as the ledger has come to them, and in how many partitions.
+async fn in_force(session: &Session, log: &LogIdentity) -> Result<InForce, CliError> {
     let ledger = session.ledger().await?;
-    let mut found: BTreeMap<(String, KeyId, Vec<CommandKind>), i32> = BTreeMap::new();
+    let mut found = InForce::new();
     for partition in 0..log.genesis.partitions {
         let mut context = Context::new(partition, session.pinned());
         take_in(&mut context, &ledger.global_records(partition).await?)?;
@@ -39,9 +53,7 @@ pub(crate) async fn list(session: &Session) -> Result<(), CliError> {
             *found.entry(key).or_default() += 1;
         }
     }
-    let line = |((issuer, key_id, kinds), partitions)| Line { key_id, issuer, kinds, partitions };
-    let answer = Answer { keys: found.into_iter().map(line).collect(), partitions: log.genesis.partitions };
-    session.output.print(&answer, text)
+    Ok(found)
 }
 
 fn text(answer: &Answer) -> String {

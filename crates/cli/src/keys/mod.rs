@@ -3,7 +3,7 @@
 mod list;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use fluxori_core::command::{CommandBody, CommandKind, IssueKey};
@@ -49,12 +49,19 @@ pub(crate) async fn issue(session: &Session, arguments: &IssueArguments) -> Resu
     let log = session.log(&session.reader()?).await?;
     // Nothing is made before the root is known to be there.
     arguments.root.root(session, &log)?;
-    let issuer = issuer(session, &log, arguments)?;
+    let path = arguments.key_path();
+    let is_new = !path.exists();
+    let issuer = issuer(session, &log, arguments, &path)?;
+    let key = if is_new && arguments.root.dry_run {
+        format!("a new key in {}", path.display())
+    } else {
+        format!("key {}", issuer.key_id())
+    };
     let kinds: BTreeSet<CommandKind> = arguments.kinds.iter().copied().collect();
     let names: Vec<&str> = kinds.iter().map(|kind| kind.as_str()).collect();
     let order = Order {
         name: format!("issue-{}", issuer.key_id()),
-        what: format!("key {} of {}, which may give {}", issuer.key_id(), issuer.name(), names.join(", ")),
+        what: format!("{key} of {}, which may give {}", issuer.name(), names.join(", ")),
         body: CommandBody::IssueKey(IssueKey {
             issuer: issuer.name().to_owned(),
             public_key: issuer.public_key(),
@@ -64,19 +71,29 @@ pub(crate) async fn issue(session: &Session, arguments: &IssueArguments) -> Resu
     everywhere::give(session, &log, order, &arguments.root).await
 }
 
+impl IssueArguments {
+    fn key_path(&self) -> PathBuf {
+        let beside = || self.root.folder().join(format!("{}.key", self.issuer));
+        self.key_file.clone().unwrap_or_else(beside)
+    }
+}
+
 /// The issuer of the key file; a new one where there is none, written unless this is a dry run.
-fn issuer(session: &Session, log: &LogIdentity, arguments: &IssueArguments) -> Result<Issuer, CliError> {
+fn issuer(
+    session: &Session,
+    log: &LogIdentity,
+    arguments: &IssueArguments,
+    path: &Path,
+) -> Result<Issuer, CliError> {
     let name = &arguments.issuer;
-    let beside = || arguments.root.folder().join(format!("{name}.key"));
-    let path = arguments.key_file.clone().unwrap_or_else(beside);
     if !path.exists() {
         let issuer = new_issuer(log.genesis.log_id, name)?;
         if !arguments.root.dry_run {
-            issuer.write_new(&path)?;
+            issuer.write_new(path)?;
         }
         return Ok(issuer);
     }
-    let issuer = session.issuer_in(&path, log, "--key-file")?;
+    let issuer = session.issuer_in(path, log, "--key-file")?;
     if issuer.name() == name {
         return Ok(issuer);
     }
@@ -107,8 +124,14 @@ pub(crate) struct RevokeArguments {
 pub(crate) async fn revoke(session: &Session, arguments: &RevokeArguments) -> Result<(), CliError> {
     let log = session.log(&session.reader()?).await?;
     let key_id = &arguments.key_id;
+    let name = format!("revoke-{key_id}");
+    if !arguments.root.is_pending(&name) && !list::is_in_force(session, &log, key_id).await? {
+        return Err(CliError::Refused(format!(
+            "no key {key_id} is in force in any partition; `credits keys list` shows those that are"
+        )));
+    }
     let order = Order {
-        name: format!("revoke-{key_id}"),
+        name,
         body: CommandBody::RevokeKey(key_id.clone()),
         what: format!("the end of key {key_id}"),
     };
