@@ -2,7 +2,7 @@
 
 use clap::Args;
 use fluxori_core::amount::Credits;
-use fluxori_core::command::Scope;
+use fluxori_core::command::{Account, Scope};
 use fluxori_core::fold::Allocation;
 use fluxori_core::id::{OrgId, UserId};
 use fluxori_core::time::Timestamp;
@@ -34,6 +34,11 @@ struct Answer {
     charged: Credits,
     absorbed: Credits,
     expired: Credits,
+    /// What credit limits lent until their end, and is to be paid.
+    due: Credits,
+    suspended: bool,
+    suspended_users: Vec<UserId>,
+    plan: Option<String>,
     as_of: Option<Timestamp>,
     allocations: Vec<Line>,
 }
@@ -71,16 +76,23 @@ pub(crate) async fn run(session: &Session, arguments: &BalanceArguments) -> Resu
 fn answer(org: Organization, snapshot: OrgSnapshot, available: Credits, user_id: Option<UserId>) -> Answer {
     let mut allocations: Vec<Line> = snapshot.allocations.into_iter().map(line).collect();
     allocations.sort_by_key(|line| line.effective_at);
+    let record = org.record;
+    let suspended = record.suspended.contains(&Account::Organization);
+    let suspended_users = record.suspended.iter().filter_map(|account| account.user().cloned()).collect();
     Answer {
-        org_id: org.record.org,
+        org_id: record.org,
         user_id,
         balance: org.balance,
         overdraft: org.overdraft,
         available,
-        granted: org.record.totals.granted,
-        charged: org.record.totals.charged,
-        absorbed: org.record.totals.absorbed,
-        expired: org.record.totals.expired,
+        granted: record.totals.granted,
+        charged: record.totals.charged,
+        absorbed: record.totals.absorbed,
+        expired: record.totals.expired,
+        due: record.totals.due,
+        suspended,
+        suspended_users,
+        plan: record.plan.map(|plan| plan.plan.name.to_string()),
         as_of: snapshot.log_time,
         allocations,
     }
@@ -115,6 +127,7 @@ fn text(answer: &Answer) -> String {
             ["charged".to_owned(), answer.charged.to_string()],
             ["absorbed".to_owned(), answer.absorbed.to_string()],
             ["expired".to_owned(), answer.expired.to_string()],
+            ["due".to_owned(), answer.due.to_string()],
         ],
     );
     let lines = answer.allocations.iter().map(|line| {
@@ -136,7 +149,14 @@ fn text(answer: &Answer) -> String {
         lines,
     );
     let as_of = time(answer.as_of);
-    format!("{} as of {as_of} UTC, the log's time\n\n{sums}\n\n{allocations}", answer.org_id)
+    let plan = answer.plan.as_ref().map_or_else(String::new, |plan| format!("\non plan {plan}"));
+    let users: Vec<&str> = answer.suspended_users.iter().map(UserId::as_str).collect();
+    let suspended = match (answer.suspended, users.is_empty()) {
+        (true, _) => "\nsuspended: all calls are refused".to_owned(),
+        (false, false) => format!("\nsuspended users: {}", users.join(", ")),
+        (false, true) => String::new(),
+    };
+    format!("{} as of {as_of} UTC, the log's time{plan}{suspended}\n\n{sums}\n\n{allocations}", answer.org_id)
 }
 
 fn scope(scope: &Scope) -> String {

@@ -1,4 +1,4 @@
-//! Giving a command of an org: sign it, publish it, wait for its outcome.
+//! Giving a command of an org: sign it, publish it, wait for its outcome. Or show what it would post.
 
 use std::time::{Duration, Instant};
 
@@ -12,15 +12,19 @@ use fluxori_wire::Position;
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::dry_run;
 use crate::error::CliError;
 use crate::session::Session;
 
 /// How often the ledger is asked whether it has come to a command.
-const POLL: Duration = Duration::from_millis(25);
+pub(crate) const POLL: Duration = Duration::from_millis(25);
 
 /// Why a command is given, and how long its outcome is waited for.
 #[derive(Debug, Args)]
 pub(crate) struct GivingArguments {
+    /// Only show the postings that it would make, and on what balances; nothing is published
+    #[arg(long, conflicts_with = "no_wait")]
+    dry_run: bool,
     /// What it refers to elsewhere: an invoice, a ticket
     #[arg(long, value_name = "TEXT")]
     reference: Option<String>,
@@ -32,6 +36,13 @@ pub(crate) struct GivingArguments {
     idempotency_key: Option<String>,
     #[command(flatten)]
     waiting: WaitingArguments,
+}
+
+impl GivingArguments {
+    /// Whether the ledger is to be asked at all.
+    pub(crate) const fn asks_the_ledger(&self) -> bool {
+        !self.waiting.no_wait
+    }
 }
 
 /// How long an outcome is waited for.
@@ -47,16 +58,16 @@ pub(crate) struct WaitingArguments {
 
 /// What became of a command.
 #[derive(Debug, Serialize)]
-pub(crate) struct Given {
-    pub(crate) status: GivenStatus,
-    pub(crate) org_id: String,
-    pub(crate) command_id: String,
-    pub(crate) position: String,
+struct Given {
+    status: GivenStatus,
+    org_id: String,
+    command_id: String,
+    position: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum GivenStatus {
+enum GivenStatus {
     /// The ledger has carried it out.
     Applied,
     /// The ledger had carried it out before.
@@ -67,7 +78,7 @@ pub(crate) enum GivenStatus {
 
 impl Given {
     /// What became of it, for people; `done` says it where the ledger has carried it out.
-    pub(crate) fn text(&self, done: &str) -> String {
+    fn text(&self, done: &str) -> String {
         let said = match self.status {
             GivenStatus::Applied => done.to_owned(),
             GivenStatus::Repeated => {
@@ -79,13 +90,15 @@ impl Given {
     }
 }
 
-/// Gives a command to an org's partition.
+/// Gives a command to an org's partition and says what became of it: `done`, where the ledger has carried it out. In a dry
+/// run, says what it would do.
 pub(crate) async fn give(
     session: &Session,
     body: CommandBody,
     reason: &str,
     arguments: &GivingArguments,
-) -> Result<Given, CliError> {
+    done: &str,
+) -> Result<(), CliError> {
     let Some(org) = body.org().cloned() else {
         return Err(CliError::Refused("a command of no org".to_owned()));
     };
@@ -95,13 +108,16 @@ pub(crate) async fn give(
     let key = arguments.idempotency_key.as_deref();
     let command_id =
         key.map_or_else(|| CommandId(Uuid::now_v7()), |key| CommandId::from_idempotency_key(&org, key));
-    let given = |status, partition, offset| Given {
-        status,
-        org_id: org.to_string(),
-        command_id: command_id.to_string(),
-        position: Position::of(log.genesis.log_id, partition, offset).to_string(),
+    let say = |status, partition, offset| {
+        let given = Given {
+            status,
+            org_id: org.to_string(),
+            command_id: command_id.to_string(),
+            position: Position::of(log.genesis.log_id, partition, offset).to_string(),
+        };
+        session.output.print(&given, |given| given.text(done))
     };
-    let ledger = if arguments.waiting.no_wait { None } else { Some(session.ledger().await?) };
+    let ledger = if arguments.asks_the_ledger() { Some(session.ledger().await?) } else { None };
     let command = Command {
         command_id,
         issued_at: clock::now().into(),
@@ -114,21 +130,24 @@ pub(crate) async fn give(
         && let Some(outcome) = ledger.command_outcome(&org, command_id).await?
     {
         let outcome = accepted(same(ledger, &org, &command, outcome).await?)?;
-        return Ok(given(GivenStatus::Repeated, outcome.partition, outcome.offset));
+        return say(GivenStatus::Repeated, outcome.partition, outcome.offset);
     }
     let partition = partition_of(org.as_str().as_bytes(), log.genesis.partitions);
     let value = issuer.sign(&command)?;
+    if let (Some(ledger), true) = (&ledger, arguments.dry_run) {
+        return dry_run::run(session, ledger, &command, &value, partition).await;
+    }
     let place = session.publisher()?.publish(partition, org.as_str().as_bytes(), &value).await?;
     let Some(ledger) = ledger else {
-        return Ok(given(GivenStatus::Published, place.partition, place.offset));
+        return say(GivenStatus::Published, place.partition, place.offset);
     };
     let deadline = Instant::now() + arguments.waiting.timeout;
     let outcome = wait(&ledger, &org, command_id, place, deadline).await?;
     if (outcome.partition, outcome.offset) == (place.partition, place.offset) {
-        return Ok(given(GivenStatus::Applied, outcome.partition, outcome.offset));
+        return say(GivenStatus::Applied, outcome.partition, outcome.offset);
     }
     let outcome = same(&ledger, &org, &command, outcome).await?;
-    Ok(given(GivenStatus::Repeated, outcome.partition, outcome.offset))
+    say(GivenStatus::Repeated, outcome.partition, outcome.offset)
 }
 
 /// The outcome, if it is that of this command and not of another under the same key.

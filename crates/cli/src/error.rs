@@ -36,6 +36,9 @@ pub(crate) enum CliError {
     /// The ledger read the command and did not carry it out.
     #[error("the ledger rejected the command: {0}")]
     Rejected(String),
+    /// A dry run says that the ledger would not carry the command out.
+    #[error("the ledger would reject the command: {0}")]
+    WouldBeRejected(String),
     /// The command is in the log; the ledger has not come to it in time.
     #[error("{0}")]
     NotYet(String),
@@ -64,7 +67,7 @@ impl From<LedgerError> for CliError {
 impl CliError {
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::Rejected(_) => 3,
+            Self::Rejected(_) | Self::WouldBeRejected(_) => 3,
             Self::NotYet(_) => 4,
             Self::Connect(_) => 69,
             Self::Stream(error) if error.is_transient() => 69,

@@ -11,7 +11,7 @@ use fluxori_runtime::clock;
 
 use crate::command::{GivingArguments, give};
 use crate::error::CliError;
-use crate::session::Session;
+use crate::session::{Session, whole_second};
 
 /// The kinds of allocation that can be granted by hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -22,13 +22,15 @@ enum Kind {
     Subscription,
     /// For one period, use it or lose it
     Quota,
+    /// For one period: a credit limit; what was used is due at its end
+    Payg,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct GrantArguments {
     /// The organization; opened if it is not
     org: OrgId,
-    /// How many credits
+    /// How many credits; of payg: the credit limit
     #[arg(allow_negative_numbers = true)]
     amount: Credits,
     /// Only for this user of the organization
@@ -40,7 +42,7 @@ pub(crate) struct GrantArguments {
     /// First instant at which it may be spent, such as 2026-12-01T00:00:00Z [default: now]
     #[arg(long, value_name = "TIME")]
     effective_at: Option<Timestamp>,
-    /// First instant at which it may no longer be spent [default: never]
+    /// First instant at which it may no longer be spent [default: never, which only prepaid may]
     #[arg(long, value_name = "TIME", conflicts_with = "expires_in")]
     expires_at: Option<Timestamp>,
     /// The same as a span from its beginning, such as 30d
@@ -82,6 +84,7 @@ impl GrantArguments {
                 Kind::Prepaid => AllocationKind::Prepaid,
                 Kind::Subscription => AllocationKind::Subscription,
                 Kind::Quota => AllocationKind::Quota,
+                Kind::Payg => AllocationKind::Payg,
             },
             amount: self.amount,
             effective_at,
@@ -95,11 +98,9 @@ impl GrantArguments {
 }
 
 pub(crate) async fn run(session: &Session, arguments: &GrantArguments) -> Result<(), CliError> {
-    let grant = arguments.grant(clock::now().into());
+    let grant = arguments.grant(whole_second(clock::now().into()));
     let body = CommandBody::Grant(arguments.org.clone(), grant);
-    let given = give(session, body, &arguments.reason, &arguments.giving).await?;
-    session.output.print(&given, |given| {
-        let to = arguments.user.as_ref().map_or_else(String::new, |user| format!(", user {user}"));
-        given.text(&format!("Granted {} credits to {}{to}.", arguments.amount, given.org_id))
-    })
+    let to = arguments.user.as_ref().map_or_else(String::new, |user| format!(", user {user}"));
+    let done = format!("Granted {} credits to {}{to}.", arguments.amount, arguments.org);
+    give(session, body, &arguments.reason, &arguments.giving, &done).await
 }

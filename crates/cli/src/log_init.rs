@@ -27,7 +27,7 @@ pub(crate) struct InitArguments {
     /// Partitions of the topic, chosen once [default: 64, or those that the topic has]
     #[arg(long, value_parser = clap::value_parser!(i32).range(1..=4096))]
     partitions: Option<i32>,
-    /// Folder for the private keys of root, CLI and edge; made if it is missing
+    /// Folder for the private keys of root, CLI, edge and scheduler; made if it is missing
     #[arg(long, value_name = "FOLDER", default_value = "keys")]
     keys: PathBuf,
     /// Also write a configuration file (TOML) for the services, with the genesis and the key files; never over another
@@ -160,7 +160,7 @@ fn text(answer: &Answer) -> String {
         answer.topic, answer.partitions, answer.log_id
     );
     for key in &answer.keys {
-        text.push_str(&format!("  {:5} {}  {}\n", key.issuer, key.key_id, key.file));
+        text.push_str(&format!("  {:9} {}  {}\n", key.issuer, key.key_id, key.file));
     }
     let file = |issuer: &str| {
         let key = answer.keys.iter().find(|key| key.issuer == issuer);

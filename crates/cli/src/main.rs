@@ -1,20 +1,31 @@
 //! `credits`: the operators' tool. Each word has a module of its own.
 
+mod account;
+mod allocation;
 mod balance;
 mod command;
+mod correct;
+mod dry_run;
 mod duration;
 mod error;
+mod everywhere;
 mod grant;
+mod keys;
 mod log_init;
 mod migrate;
 mod org;
 mod org_list;
 mod output;
+mod plan;
 mod quarantine;
 mod rates;
+mod rules;
 mod session;
+mod snapshot;
+mod tick;
 mod transactions;
 mod verify;
+mod words;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -24,6 +35,7 @@ use clap::{Parser, Subcommand};
 use error::CliError;
 use output::Output;
 use session::Session;
+use words::{AccountWord, KeysWord, PlanWord, QuarantineWord, RulesWord};
 
 /// Begins a log of AI credits, grants credits, applies rates, and reads and verifies the ledger.
 ///
@@ -55,6 +67,9 @@ From nothing to a first balance:
   credits grant acme 1000 --expires-in 30d --reason 'trial'
   credits balance acme
 
+What changes an organization takes --dry-run, which shows the postings before anything is published, and
+--idempotency-key, under which it is carried out once however often it is given.
+
 Exit codes:
   0  done          1  failed, or differences found      2  wrong arguments
   3  rejected by the ledger      4  in the log, not yet applied
@@ -72,6 +87,7 @@ enum Word {
     ///   credits grant acme 1000
     ///   credits grant acme 250.5 --user jo --expires-in 30d --reason 'onboarding'
     ///   credits grant acme 100 --module rag-retrieval --priority 10 --idempotency-key inv-2026-11
+    ///   credits grant acme 5000 --kind payg --expires-at 2027-01-01T00:00:00Z --dry-run
     #[command(verbatim_doc_comment)]
     Grant(grant::GrantArguments),
     /// Open organizations
@@ -84,7 +100,38 @@ enum Word {
     ///
     ///   credits adjust acme 0198f2aa-7c1e-7d3b-9a51-3f1f0c8b2d11 -25 --reason 'granted twice'
     #[command(verbatim_doc_comment)]
-    Adjust(org::AdjustArguments),
+    Adjust(allocation::AdjustArguments),
+    /// Move credits of an allocation to another account of the organization
+    ///
+    /// They keep kind, span, priority and scope, in an allocation that bears the command's id.
+    ///
+    ///   credits transfer acme --allocation 0198f2aa-7c1e-7d3b-9a51-3f1f0c8b2d11 --to-user jo --amount 100
+    ///   credits transfer acme --allocation 0198f2aa-7c1e-7d3b-9a51-3f1f0c8b2d11 --to-org --amount 100 --dry-run
+    #[command(verbatim_doc_comment)]
+    Transfer(allocation::TransferArguments),
+    /// Let an allocation expire later, or never
+    ///
+    ///   credits extend acme --allocation 0198f2aa-7c1e-7d3b-9a51-3f1f0c8b2d11 --expires-at 2027-06-01T00:00:00Z
+    ///   credits extend acme --allocation 0198f2aa-7c1e-7d3b-9a51-3f1f0c8b2d11 --by 30d
+    ///   credits extend acme --allocation 0198f2aa-7c1e-7d3b-9a51-3f1f0c8b2d11 --never
+    #[command(verbatim_doc_comment)]
+    Extend(allocation::ExtendArguments),
+    /// Stop accounts and let them go on
+    #[command(subcommand, arg_required_else_help = true)]
+    Account(AccountWord),
+    /// Recurring allocations of an organization
+    #[command(subcommand, arg_required_else_help = true)]
+    Plan(PlanWord),
+    /// Correct what was charged for a usage event
+    ///
+    /// At the prices of the original. What the correction gives back goes to where it was taken from. An event that is
+    /// still to come can be corrected ahead, with --revision 1.
+    ///
+    ///   credits correct acme 019a1b2c-3d4e-7f50-8a6b-7c8d9e0f1a2b --void --reason 'test traffic'
+    ///   credits correct acme chatcmpl-9x --replace --input-tokens 1000 --output-tokens 50 --reason 'cut stream'
+    ///   credits correct acme chatcmpl-9x --file used.json --reason 'invoice' --dry-run
+    #[command(verbatim_doc_comment)]
+    Correct(Box<correct::CorrectArguments>),
     /// Show an organization's balance and its allocations
     Balance(balance::BalanceArguments),
     /// Show an organization's postings, newest first
@@ -98,6 +145,16 @@ enum Word {
     /// Records that were not applied
     #[command(subcommand, arg_required_else_help = true)]
     Quarantine(QuarantineWord),
+    /// Who may give commands
+    #[command(subcommand, arg_required_else_help = true)]
+    Keys(KeysWord),
+    /// The version of the ledger's rules
+    #[command(subcommand, arg_required_else_help = true)]
+    Rules(RulesWord),
+    /// Tell the partitions the time, so that what is due is booked although nothing else happens
+    ///
+    /// An empty record into every partition, as expiry-scheduler publishes it all the time.
+    Tick(tick::TickArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -154,15 +211,6 @@ enum LedgerWord {
     Verify,
 }
 
-#[derive(Debug, Subcommand)]
-enum QuarantineWord {
-    /// List them with their reasons, latest first
-    ///
-    ///   credits quarantine list --org acme --reason conflict
-    #[command(verbatim_doc_comment)]
-    List(quarantine::ListArguments),
-}
-
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli) {
@@ -194,7 +242,17 @@ async fn carry_out(session: &Session, word: Word) -> Result<(), CliError> {
         Word::Org(OrgWord::Open(arguments)) => org::open(session, &arguments).await,
         Word::Org(OrgWord::List) => org_list::run(session).await,
         Word::Policy(PolicyWord::Set(arguments)) => org::set_policy(session, &arguments).await,
-        Word::Adjust(arguments) => org::adjust(session, &arguments).await,
+        Word::Adjust(arguments) => allocation::adjust(session, &arguments).await,
+        Word::Transfer(arguments) => allocation::transfer(session, &arguments).await,
+        Word::Extend(arguments) => allocation::extend(session, &arguments).await,
+        Word::Account(AccountWord::Suspend(arguments)) => account::suspend(session, &arguments).await,
+        Word::Account(AccountWord::Resume(arguments)) => account::resume(session, &arguments).await,
+        Word::Plan(PlanWord::Set(arguments)) => plan::set(session, &arguments).await,
+        Word::Plan(PlanWord::Show(arguments)) => plan::show(session, &arguments).await,
+        Word::Plan(PlanWord::Cancel(arguments)) => plan::cancel(session, &arguments).await,
+        Word::Plan(PlanWord::Seats(arguments)) => plan::seats(session, &arguments).await,
+        Word::Plan(PlanWord::Users(arguments)) => plan::users(session, &arguments).await,
+        Word::Correct(arguments) => correct::run(session, &arguments).await,
         Word::Balance(arguments) => balance::run(session, &arguments).await,
         Word::Transactions(arguments) => transactions::run(session, &arguments).await,
         Word::Rates(RatesWord::Apply(arguments)) => rates::apply(session, &arguments).await,
@@ -202,5 +260,17 @@ async fn carry_out(session: &Session, word: Word) -> Result<(), CliError> {
         Word::Ledger(LedgerWord::Migrate) => migrate::run(session).await,
         Word::Ledger(LedgerWord::Verify) => verify::run(session).await,
         Word::Quarantine(QuarantineWord::List(arguments)) => quarantine::list(session, &arguments).await,
+        Word::Quarantine(QuarantineWord::Show(arguments)) => quarantine::show(session, &arguments).await,
+        Word::Quarantine(QuarantineWord::Release(arguments)) => {
+            quarantine::release(session, &arguments).await
+        }
+        Word::Quarantine(QuarantineWord::Dismiss(arguments)) => {
+            quarantine::dismiss(session, &arguments).await
+        }
+        Word::Keys(KeysWord::Issue(arguments)) => keys::issue(session, &arguments).await,
+        Word::Keys(KeysWord::Revoke(arguments)) => keys::revoke(session, &arguments).await,
+        Word::Keys(KeysWord::List) => keys::list(session).await,
+        Word::Rules(RulesWord::Set(arguments)) => rules::set(session, &arguments).await,
+        Word::Tick(arguments) => tick::run(session, &arguments).await,
     }
 }

@@ -1,11 +1,10 @@
-//! `credits org open`, `credits policy set`, `credits adjust`: short commands of an org.
+//! `credits org open` and `credits policy set`.
 
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use fluxori_core::amount::Credits;
-use fluxori_core::command::{Adjust, CommandBody, OverdraftPolicy, Policy};
-use fluxori_core::id::{AllocationId, OrgId};
+use fluxori_core::command::{CommandBody, OverdraftPolicy, Policy};
+use fluxori_core::id::OrgId;
 
 use crate::command::{GivingArguments, give};
 use crate::error::CliError;
@@ -16,7 +15,7 @@ use crate::session::Session;
 enum Overdraft {
     /// It is owed; the next unscoped allocation of the org pays it off
     Carry,
-    /// It is recorded as an expense and not owed; for trials
+    /// It is recorded as an expense and not owed
     Absorb,
 }
 
@@ -24,7 +23,7 @@ enum Overdraft {
 pub(crate) struct PolicyArguments {
     /// The organization
     org: OrgId,
-    /// What happens to usage that no allocation covers; if not said: it is carried, or absorbed during a trial
+    /// What happens to usage that no allocation covers [default: carry, or absorb while its plan is a trial]
     #[arg(long, value_enum)]
     overdraft: Option<Overdraft>,
     /// How long after its expiry an allocation still pays for usage from before it
@@ -49,40 +48,12 @@ impl PolicyArguments {
 
 pub(crate) async fn open(session: &Session, arguments: &PolicyArguments) -> Result<(), CliError> {
     let body = CommandBody::OpenOrg(arguments.org.clone(), arguments.policy());
-    let given = give(session, body, &arguments.reason, &arguments.giving).await?;
-    session.output.print(&given, |given| given.text(&format!("Organization {} is open.", given.org_id)))
+    let done = format!("Organization {} is open.", arguments.org);
+    give(session, body, &arguments.reason, &arguments.giving, &done).await
 }
 
 pub(crate) async fn set_policy(session: &Session, arguments: &PolicyArguments) -> Result<(), CliError> {
     let body = CommandBody::SetPolicy(arguments.org.clone(), arguments.policy());
-    let given = give(session, body, &arguments.reason, &arguments.giving).await?;
-    session.output.print(&given, |given| given.text(&format!("The policy of {} is set.", given.org_id)))
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct AdjustArguments {
-    /// The organization
-    org: OrgId,
-    /// The allocation, which must not have ended
-    allocation: AllocationId,
-    /// Credits to add, or to take if negative; never more than are left
-    #[arg(allow_negative_numbers = true)]
-    amount: Credits,
-    /// Why
-    #[arg(long, value_name = "TEXT")]
-    reason: String,
-    #[command(flatten)]
-    giving: GivingArguments,
-}
-
-pub(crate) async fn adjust(session: &Session, arguments: &AdjustArguments) -> Result<(), CliError> {
-    let adjust = Adjust { allocation_id: arguments.allocation, amount: arguments.amount };
-    let body = CommandBody::Adjust(arguments.org.clone(), adjust);
-    let given = give(session, body, &arguments.reason, &arguments.giving).await?;
-    session.output.print(&given, |given| {
-        given.text(&format!(
-            "Allocation {} is adjusted by {} credits.",
-            arguments.allocation, arguments.amount
-        ))
-    })
+    let done = format!("The policy of {} is set.", arguments.org);
+    give(session, body, &arguments.reason, &arguments.giving, &done).await
 }

@@ -4,6 +4,7 @@ use std::io::Write as _;
 
 use clap::ValueEnum;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle, presets};
+use fluxori_core::posting::{Entry, Target};
 use fluxori_core::time::Timestamp;
 use serde::Serialize;
 
@@ -66,4 +67,19 @@ pub(crate) fn table<const N: usize>(
 pub(crate) fn time(time: Option<Timestamp>) -> String {
     time.and_then(Timestamp::to_datetime)
         .map_or_else(|| "-".to_owned(), |time| time.format("%Y-%m-%d %H:%M:%S").to_string())
+}
+
+/// The legs of a posting.
+pub(crate) fn entries(entries: &[Entry]) -> String {
+    let entry = |entry: &Entry| match entry.target {
+        Target::Allocation(id) => {
+            // The end of an id tells more than its beginning, which is a time.
+            let id = id.to_string();
+            format!("{} …{}", entry.amount, id.get(id.len().saturating_sub(8)..).unwrap_or_default())
+        }
+        Target::Overdraft => format!("{} overdraft", entry.amount),
+        Target::Absorbed => format!("{} absorbed", entry.amount),
+        Target::Due => format!("{} due", entry.amount),
+    };
+    entries.iter().map(entry).collect::<Vec<_>>().join(", ")
 }

@@ -1,6 +1,6 @@
 //! What commands work with: the configuration, and connections made when they are first needed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use fluxori_core::digest::Digest;
@@ -10,6 +10,7 @@ use fluxori_ledger::Ledger;
 use fluxori_runtime::config::{self, Config, KafkaConfig, Sources};
 use fluxori_stream::{LogReader, Publisher, PublisherOptions, StreamError, Watermarks};
 use fluxori_wire::Issuer;
+use tokio::sync::OnceCell;
 
 use crate::error::CliError;
 use crate::output::Output;
@@ -22,6 +23,7 @@ const SETTLING: Duration = Duration::from_secs(5);
 pub(crate) struct Session {
     pub(crate) config: Config,
     pub(crate) output: Output,
+    ledger: OnceCell<Ledger>,
 }
 
 impl Session {
@@ -35,7 +37,7 @@ impl Session {
         if verbose {
             fluxori_runtime::telemetry::init_logs(&config.telemetry)?;
         }
-        Ok(Self { config, output })
+        Ok(Self { config, output, ledger: OnceCell::new() })
     }
 
     pub(crate) fn kafka(&self) -> Result<&KafkaConfig, CliError> {
@@ -54,8 +56,11 @@ impl Session {
 
     /// The ledger's database.
     pub(crate) async fn ledger(&self) -> Result<Ledger, CliError> {
-        let postgres = self.config.require_postgres()?;
-        Ledger::connect(postgres.url.expose(), postgres.max_connections).await.map_err(CliError::Connect)
+        let connect = async || {
+            let postgres = self.config.require_postgres()?;
+            Ledger::connect(postgres.url.expose(), postgres.max_connections).await.map_err(CliError::Connect)
+        };
+        self.ledger.get_or_try_init(connect).await.cloned()
     }
 
     /// The digest of the genesis that the configuration names, if it names one.
@@ -71,11 +76,16 @@ impl Session {
     /// The issuer whose key signs the tool's commands.
     pub(crate) fn issuer(&self, log: &LogIdentity) -> Result<Issuer, CliError> {
         let path = &self.config.cli.issuer_key_file;
+        self.issuer_in(path, log, "FLUXORI__CLI__ISSUER_KEY_FILE (cli.issuer_key_file)")
+    }
+
+    /// The issuer whose key is in a file; `mend` says where the right file is named.
+    pub(crate) fn issuer_in(&self, path: &Path, log: &LogIdentity, mend: &str) -> Result<Issuer, CliError> {
         let issuer = Issuer::read(path)?;
         if issuer.log_id() != log.genesis.log_id {
             return Err(CliError::Refused(format!(
                 "the key in {} is for log {}, and topic {} is log {}; name the right key file with \
-                 FLUXORI__CLI__ISSUER_KEY_FILE (cli.issuer_key_file)",
+                 {mend}",
                 path.display(),
                 issuer.log_id(),
                 self.config.kafka.topic,
@@ -118,4 +128,10 @@ pub(crate) async fn identify(
     let append_time = Timestamp::from_millis(first.append_time_ms);
     let record = fluxori_wire::decode(first.key, first.value, append_time);
     Ok(Some(LogIdentity::of_first_record(partition, pinned, &record)?))
+}
+
+/// The second that has begun. Brokers stamp records by their own clocks, in milliseconds: what takes effect a moment after
+/// its own record would wait for the partition's next one.
+pub(crate) fn whole_second(now: Timestamp) -> Timestamp {
+    Timestamp::from_micros(now.micros() - now.micros().rem_euclid(1_000_000))
 }

@@ -3,14 +3,14 @@
 use clap::Args;
 use fluxori_core::amount::Credits;
 use fluxori_core::id::OrgId;
-use fluxori_core::posting::{Entry, Target};
+use fluxori_core::posting::Entry;
 use fluxori_core::time::Timestamp;
 use fluxori_ledger::TransactionRecord;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::error::CliError;
-use crate::output::{table, time};
+use crate::output::{entries, table, time};
 use crate::session::Session;
 
 #[derive(Debug, Args)]
@@ -110,18 +110,4 @@ fn text(answer: &Answer) -> String {
         Some(before) => format!("{table}\n\nearlier ones: --before {before}"),
         None => table,
     }
-}
-
-fn entries(entries: &[Entry]) -> String {
-    let entry = |entry: &Entry| match entry.target {
-        Target::Allocation(id) => {
-            // The end of an id tells more than its beginning, which is a time.
-            let id = id.to_string();
-            format!("{} …{}", entry.amount, id.get(id.len().saturating_sub(8)..).unwrap_or_default())
-        }
-        Target::Overdraft => format!("{} overdraft", entry.amount),
-        Target::Absorbed => format!("{} absorbed", entry.amount),
-        Target::Due => format!("{} due", entry.amount),
-    };
-    entries.iter().map(entry).collect::<Vec<_>>().join(", ")
 }

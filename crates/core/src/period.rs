@@ -3,7 +3,7 @@
 //! The ledger's fold never calculates with calendars: time-zone data differ between builds and years. Who publishes
 //! periods (the scheduler, the CLI, the edge) does, and the fold checks that they follow each other without a gap.
 
-use chrono::{DateTime, Days, LocalResult, Months, NaiveDateTime, TimeDelta, TimeZone};
+use chrono::{DateTime, Days, LocalResult, Months, NaiveDateTime, NaiveTime, TimeDelta, TimeZone};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
@@ -65,6 +65,20 @@ pub enum PeriodError {
     OutOfRange,
 }
 
+/// The beginning of the day that `at` lies in, in the local time of a time zone: where periods begin whose anchor nobody
+/// named.
+///
+/// # Errors
+/// An unknown time zone, or out of range.
+pub fn local_midnight(at: Timestamp, time_zone: &Label) -> Result<NaiveDateTime, PeriodError> {
+    let local = at.to_datetime().ok_or(PeriodError::OutOfRange)?.with_timezone(&zone(time_zone)?);
+    Ok(local.date_naive().and_time(NaiveTime::MIN))
+}
+
+fn zone(name: &Label) -> Result<Tz, PeriodError> {
+    name.as_str().parse().map_err(|_| PeriodError::UnknownTimeZone(name.clone()))
+}
+
 impl Recurrence {
     /// Why the shape is wrong, if it is. Whether the time zone exists is not looked at: the answer may differ between
     /// builds.
@@ -89,7 +103,7 @@ impl Recurrence {
     /// # Errors
     /// An unknown time zone, or out of range.
     pub fn period_at(&self, at: Timestamp) -> Result<(Timestamp, Timestamp), PeriodError> {
-        let zone = self.zone()?;
+        let zone = zone(&self.time_zone)?;
         let local = at.to_datetime().ok_or(PeriodError::OutOfRange)?.with_timezone(&zone).naive_local();
         let mut index = self.estimate(local);
         // The estimate is off by one at most at month ends and around changes of the clocks.
@@ -100,10 +114,6 @@ impl Recurrence {
             index += 1;
         }
         Ok((self.boundary(zone, index)?, self.boundary(zone, index + 1)?))
-    }
-
-    fn zone(&self) -> Result<Tz, PeriodError> {
-        self.time_zone.as_str().parse().map_err(|_| PeriodError::UnknownTimeZone(self.time_zone.clone()))
     }
 
     /// Roughly how many intervals lie between the anchor and `local`.
@@ -260,6 +270,16 @@ mod tests {
                 at = end;
             }
         }
+    }
+
+    #[test]
+    fn a_day_begins_at_the_midnight_of_its_own_time_zone() {
+        let midnight = |at: &str, zone: &str| {
+            local_midnight(at.parse().unwrap(), &zone.parse().unwrap()).map(|midnight| midnight.to_string())
+        };
+        assert_eq!(midnight("2026-11-22T23:30:00Z", "Europe/Berlin").unwrap(), "2026-11-23 00:00:00");
+        assert_eq!(midnight("2026-11-22T23:30:00Z", "UTC").unwrap(), "2026-11-22 00:00:00");
+        assert!(midnight("2026-11-22T23:30:00Z", "Europe/Atlantis").is_err());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use fluxori_core::command::Scope;
+use fluxori_core::command::{Account, Scope};
 use fluxori_core::fold::Allocation;
 use fluxori_core::id::UserId;
 use fluxori_core::time::Timestamp;
@@ -47,6 +47,8 @@ pub(crate) struct Balance {
     /// Credits that can be spent on anything now: in the org's unscoped allocations that are open and active, and the
     /// user's if one was asked for, less overdraft.
     available: String,
+    /// Whether checks refuse the calls of the org, or of the user that was asked for.
+    suspended: bool,
     totals: Totals,
     /// The allocations that are scheduled or open, earliest first.
     allocations: Vec<AllocationView>,
@@ -76,11 +78,11 @@ struct Totals {
     repaid: String,
     /// Expired unspent.
     expired: String,
-    /// Credits that credit limits lent until their end, to be paid.
+    /// Lent by credit limits until their end, and to be paid.
     due: String,
 }
 
-/// An allocation. Always granted + adjusted = remaining + consumed + repaid + expired.
+/// An allocation. Always granted + adjusted + moved = remaining + consumed + repaid + expired.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct AllocationView {
     allocation_id: String,
@@ -99,11 +101,13 @@ pub(crate) struct AllocationView {
     /// First instant at which it may no longer be spent; null if it never expires.
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
-    /// `scheduled` or `open`.
+    /// `scheduled`, `open`, or `rolling_over`: ended, and what is left waits for the next period.
     #[schema(example = "open")]
     status: &'static str,
     granted: String,
     adjusted: String,
+    /// Brought in by transfers and rollovers, less what they took out.
+    moved: String,
     consumed: String,
     repaid: String,
     expired: String,
@@ -153,13 +157,17 @@ fn balance(
     let mut allocations = snapshot.allocations;
     allocations.retain(listed);
     allocations.sort_by_key(|allocation| (allocation.effective_at, allocation.id));
-    let totals = org.record.totals;
+    let record = org.record;
+    let totals = record.totals;
+    let suspended = record.suspended.contains(&Account::Organization)
+        || user.is_some_and(|user| record.suspended.contains(&Account::User(user.clone())));
     Ok(Balance {
-        org_id: org.record.org.into(),
+        org_id: record.org.into(),
         user_id: user.cloned().map(String::from),
         balance: org.balance.to_string(),
         overdraft: org.overdraft.to_string(),
         available: available.to_string(),
+        suspended,
         totals: Totals {
             granted: totals.granted.to_string(),
             adjusted: totals.adjusted.to_string(),
@@ -191,6 +199,7 @@ impl From<Allocation> for AllocationView {
             status: allocation.status.as_str(),
             granted: allocation.granted.to_string(),
             adjusted: allocation.adjusted.to_string(),
+            moved: allocation.moved.to_string(),
             consumed: allocation.consumed.to_string(),
             repaid: allocation.repaid.to_string(),
             expired: allocation.expired.to_string(),

@@ -1,5 +1,6 @@
 //! `POST /v1/check`: may this call go ahead?
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
@@ -72,6 +73,8 @@ enum Reason {
     InsufficientCredits,
     /// The org was never granted anything.
     OrgNotOpen,
+    /// The org, or the user, is suspended.
+    Suspended,
 }
 
 impl Reason {
@@ -80,6 +83,7 @@ impl Reason {
             Self::CreditsAvailable => "credits_available",
             Self::InsufficientCredits => "insufficient_credits",
             Self::OrgNotOpen => "org_not_open",
+            Self::Suspended => "suspended",
         }
     }
 }
@@ -99,7 +103,8 @@ pub(crate) async fn post_check(
     let snapshot = snapshot?;
     let now = clock::now().into();
     let available = snapshot.available(now, |allocation| question.may_spend(allocation))?;
-    let reason = decide(snapshot.org.is_some(), available, question.estimate);
+    let suspended = snapshot.org.as_ref().map(|org| question.is_suspended(&org.record.suspended));
+    let reason = decide(suspended, available, question.estimate);
     metrics::counter!("edge_checks_total", "reason" => reason.as_str()).increment(1);
     Ok(Json(CheckAnswer {
         allowed: reason == Reason::CreditsAvailable,
@@ -154,6 +159,11 @@ impl Question {
         self.owns(&allocation.account) && self.fits(&allocation.scope)
     }
 
+    fn is_suspended(&self, suspended: &BTreeSet<Account>) -> bool {
+        let user = self.user.clone().map(Account::User);
+        suspended.contains(&Account::Organization) || user.is_some_and(|user| suspended.contains(&user))
+    }
+
     fn owns(&self, account: &Account) -> bool {
         account.user().is_none_or(|owner| self.user.as_ref() == Some(owner))
     }
@@ -165,19 +175,19 @@ impl Question {
     }
 }
 
-fn decide(open: bool, available: Credits, estimate: Option<Credits>) -> Reason {
+/// `suspended` is none where the org is not open.
+fn decide(suspended: Option<bool>, available: Credits, estimate: Option<Credits>) -> Reason {
     let enough = estimate.map_or(available.is_positive(), |estimate| available >= estimate);
-    match (open, enough) {
-        (false, _) => Reason::OrgNotOpen,
-        (true, true) => Reason::CreditsAvailable,
-        (true, false) => Reason::InsufficientCredits,
+    match (suspended, enough) {
+        (None, _) => Reason::OrgNotOpen,
+        (Some(true), _) => Reason::Suspended,
+        (Some(false), true) => Reason::CreditsAvailable,
+        (Some(false), false) => Reason::InsufficientCredits,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     fn credits(text: &str) -> Credits {
@@ -197,8 +207,9 @@ mod tests {
 
     #[test]
     fn without_an_estimate_something_must_be_left_and_with_one_enough() {
-        let reason =
-            |available: &str, estimate: Option<&str>| decide(true, credits(available), estimate.map(credits));
+        let reason = |available: &str, estimate: Option<&str>| {
+            decide(Some(false), credits(available), estimate.map(credits))
+        };
         assert_eq!(reason("0.000000000001", None), Reason::CreditsAvailable);
         assert_eq!(reason("0", None), Reason::InsufficientCredits);
         assert_eq!(reason("1", Some("1")), Reason::CreditsAvailable);
@@ -206,7 +217,17 @@ mod tests {
         // A call that costs nothing needs nothing, but nobody may owe.
         assert_eq!(reason("0", Some("0")), Reason::CreditsAvailable);
         assert_eq!(reason("-0.25", Some("0")), Reason::InsufficientCredits);
-        assert_eq!(decide(false, credits("5"), None), Reason::OrgNotOpen);
+        assert_eq!(decide(None, credits("5"), None), Reason::OrgNotOpen);
+    }
+
+    #[test]
+    fn a_suspended_account_is_refused_whatever_it_has() {
+        assert_eq!(decide(Some(true), credits("5"), None), Reason::Suspended);
+        let ada = BTreeSet::from([Account::User(UserId::new("ada").unwrap())]);
+        assert!(question(Some("ada"), None).is_suspended(&ada));
+        assert!(!question(Some("bob"), None).is_suspended(&ada) && !question(None, None).is_suspended(&ada));
+        let all = BTreeSet::from([Account::Organization]);
+        assert!(question(Some("bob"), None).is_suspended(&all) && question(None, None).is_suspended(&all));
     }
 
     #[test]

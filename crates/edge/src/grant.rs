@@ -27,7 +27,7 @@ pub(crate) struct AllocationRequest {
     org_id: String,
     /// The user who may spend it; left out: everybody in the org.
     user_id: Option<String>,
-    /// `prepaid`, `subscription` or `quota`.
+    /// `prepaid`, `subscription`, `quota`, or `payg`: a credit limit.
     #[schema(example = "prepaid")]
     kind: String,
     /// How many credits, above zero.
@@ -35,7 +35,7 @@ pub(crate) struct AllocationRequest {
     /// First instant at which it may be spent; left out: now.
     #[schema(format = DateTime)]
     effective_at: Option<String>,
-    /// First instant at which it may no longer be spent; left out: it never expires.
+    /// First instant at which it may no longer be spent; left out: it never expires, as only prepaid may.
     #[schema(format = DateTime)]
     expires_at: Option<String>,
     /// Lower burns first.
@@ -141,10 +141,9 @@ fn whole_second(now: Timestamp) -> Timestamp {
 }
 
 fn kind(text: &str) -> Result<AllocationKind, &'static str> {
-    [AllocationKind::Prepaid, AllocationKind::Subscription, AllocationKind::Quota]
-        .into_iter()
-        .find(|kind| kind.as_str() == text)
-        .ok_or("must be prepaid, subscription or quota")
+    let kinds =
+        [AllocationKind::Prepaid, AllocationKind::Subscription, AllocationKind::Quota, AllocationKind::Payg];
+    kinds.into_iter().find(|kind| kind.as_str() == text).ok_or("must be prepaid, subscription, quota or payg")
 }
 
 fn names<T: FromStr<Err = IdError> + Ord>(
@@ -197,7 +196,7 @@ mod tests {
     #[test]
     fn every_wrong_field_is_named() {
         let changes = json!({
-            "user_id": "", "kind": "payg", "amount": "0", "effective_at": "2026-01-02T00:00:00Z",
+            "user_id": "", "kind": "postpaid", "amount": "0", "effective_at": "2026-01-02T00:00:00Z",
             "expires_at": "2026-01-02T00:00:00Z", "modules": ["pim", " "], "reason": " ",
             "reference": "x".repeat(1025),
         });
@@ -218,28 +217,11 @@ mod tests {
     #[test]
     fn a_repeated_request_is_recognised_by_what_it_made() {
         let wanted = read(json!({})).unwrap();
-        let grant = wanted.grant.clone();
-        let made = Allocation {
-            id: AllocationId(uuid::Uuid::nil()),
-            account: grant.account,
-            kind: grant.kind,
-            purchased: grant.purchased,
-            priority: grant.priority,
-            scope: grant.scope,
-            // It began when the first of the two requests came.
-            effective_at: Timestamp::from_micros(1_600_000_000_000_000),
-            expires_at: None,
-            period: None,
-            status: AllocationStatus::Open,
-            granted: grant.amount,
-            adjusted: fluxori_core::amount::Credits::ZERO,
-            moved: fluxori_core::amount::Credits::ZERO,
-            consumed: grant.amount,
-            repaid: fluxori_core::amount::Credits::ZERO,
-            repaid_in: 0,
-            expired: fluxori_core::amount::Credits::ZERO,
-            remaining: fluxori_core::amount::Credits::ZERO,
-        };
+        let mut made = Allocation::scheduled(AllocationId(uuid::Uuid::nil()), &wanted.grant);
+        // It began when the first of the two requests came, and was spent meanwhile.
+        made.effective_at = Timestamp::from_micros(1_600_000_000_000_000);
+        made.status = AllocationStatus::Open;
+        (made.consumed, made.remaining) = (made.remaining, made.consumed);
         assert!(wanted.is_granted_by(&made));
         assert!(!read(json!({"amount": "11"})).unwrap().is_granted_by(&made));
         assert!(!read(json!({"effective_at": "2026-01-02T00:00:00Z"})).unwrap().is_granted_by(&made));

@@ -1,6 +1,7 @@
 //! Reads of the ledger: each is one statement, or one snapshot, so that what it returns belongs together.
 
 mod cursors;
+mod operator;
 mod outcomes;
 mod snapshot;
 mod tiers;
@@ -8,6 +9,7 @@ mod transactions;
 mod verify;
 
 pub use cursors::PartitionCursor;
+pub use operator::{FoldSnapshot, QuarantinedBytes};
 pub use outcomes::{CommandOutcome, QuarantineFilter, QuarantinedRecord};
 pub use snapshot::{OrgSnapshot, OrgSums, Organization};
 pub use tiers::TierRecord;

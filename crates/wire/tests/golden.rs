@@ -10,15 +10,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fluxori_core::command::{
-    Account, Adjust, AllocationKind, Command, CommandBody, CommandKind, Genesis, Grant, IssueKey,
-    OverdraftPolicy, Policy, RatesPart, RatesSeal, Scope,
+    Account, Adjust, AllocationKind, Change, Command, CommandBody, CommandKind, Correct, Dismiss, Extend,
+    Genesis, Grant, IssueKey, OverdraftPolicy, Plan, PlanItem, Policy, RatesPart, RatesSeal, Release, Scope,
+    SetPlan, Share, Transfer,
 };
 use fluxori_core::digest::Digest;
-use fluxori_core::fold::{Context, Counters, PartitionFold, Past};
+use fluxori_core::fold::{Context, Counters, Outcome, PartitionFold, Past};
 use fluxori_core::id::{AllocationId, CommandId, EventId, GLOBAL_KEY, Label, LogId, OrgId};
+use fluxori_core::period::{IntervalUnit, Recurrence};
 use fluxori_core::rates::{Price, TokenPrices, part_digest, revision_digest};
+use fluxori_core::record::Record;
 use fluxori_core::time::Timestamp;
-use fluxori_core::usage::{Quantity, UsageEvent, UsageFields};
+use fluxori_core::usage::{Certainty, Quantities, Quantity, TokenCounts, UsageEvent, UsageFields};
 use fluxori_wire::{Issuer, decode, encode_usage};
 use uuid::Uuid;
 
@@ -44,11 +47,20 @@ fn fold(log: &str) -> (PartitionFold, String) {
     let mut fold = PartitionFold::new(Context::new(0, None), Counters::default(), Digest::default());
     let mut past = Past::default();
     let mut said = String::new();
-    for line in log.lines() {
+    let read = |line: &str| {
         let [append_time, key, value] = line.split(' ').collect::<Vec<_>>().try_into().unwrap();
         let append_time = Timestamp::from_millis(append_time.parse().unwrap());
-        let record = decode(Some(&unhex(key)), Some(&unhex(value)), append_time);
+        decode(Some(&unhex(key)), Some(&unhex(value)), append_time)
+    };
+    let records: Vec<Record> = log.lines().map(read).collect();
+    for (org, event) in records.iter().filter_map(Past::to_watch) {
+        fold.watch(&mut past, org, event);
+    }
+    for record in records {
         let applied = fold.apply(&mut past, &record).unwrap();
+        if let Outcome::Command { kind, rejection: Some(rejection), .. } = &applied.outcome {
+            writeln!(said, "{kind} rejected: {rejection}").unwrap();
+        }
         for posting in applied.postings {
             let (org, number, kind) = (posting.org, posting.number, posting.kind.as_str());
             writeln!(said, "{org} {number} {kind} {} {}", posting.amount, posting.digest).unwrap();
@@ -58,7 +70,8 @@ fn fold(log: &str) -> (PartitionFold, String) {
     let orgs: BTreeMap<_, _> = fold.orgs().map(|state| (state.org().clone(), state)).collect();
     for (org, state) in orgs {
         let balance = state.balance().unwrap();
-        writeln!(said, "{org} number {} balance {balance} head {}", state.record.number, state.record.head).unwrap();
+        let (number, head, due) = (state.record.number, state.record.head, state.record.totals.due);
+        writeln!(said, "{org} number {number} balance {balance} due {due} head {head}").unwrap();
     }
     (fold, said)
 }
@@ -139,8 +152,13 @@ impl Recorder {
     }
 
     fn usage(&mut self, org: &str, id: u32, change: impl FnOnce(&mut UsageFields)) {
+        let event = self.event(org, id, change);
+        self.push(org, &encode_usage(&event).unwrap());
+    }
+
+    fn event(&self, org: &str, id: u32, change: impl FnOnce(&mut UsageFields)) -> UsageEvent {
         let mut fields = UsageFields::new(
-            EventId(Uuid::from_u128(u128::from(id) | 7 << 76 | 2 << 62)),
+            event_id(id),
             Timestamp::from_millis(self.now),
             org.parse().unwrap(),
             "rag-retrieval".parse().unwrap(),
@@ -153,7 +171,7 @@ impl Recorder {
         fields.reasoning_output_tokens = 89;
         fields.tags.insert("environment".to_owned(), "production".to_owned());
         change(&mut fields);
-        self.push(org, &encode_usage(&UsageEvent::new(fields).unwrap()).unwrap());
+        UsageEvent::new(fields).unwrap()
     }
 
     fn begin() -> Self {
@@ -167,7 +185,15 @@ impl Recorder {
             CommandKind::OpenOrg,
             CommandKind::Grant,
             CommandKind::Adjust,
+            CommandKind::Transfer,
+            CommandKind::Extend,
+            CommandKind::Suspend,
+            CommandKind::Resume,
             CommandKind::SetPolicy,
+            CommandKind::SetPlan,
+            CommandKind::Correct,
+            CommandKind::Release,
+            CommandKind::Dismiss,
         ];
         let public_key = log.issuer.public_key();
         log.give(
@@ -239,6 +265,133 @@ impl Recorder {
         log.usage("trial", 31, |event| event.own_key = true);
         let root = log.root.clone();
         log.give(&root, CommandBody::SetRules(1));
+        log.corrections(first);
+        log.plans();
+        let key = log.issuer.key_id();
+        log.give(&root, CommandBody::RevokeKey(key));
+        log.grant("acme", "1", |_| ());
         log.lines
     }
+
+    /// Credits that move, and charges that change.
+    fn corrections(&mut self, ended: AllocationId) {
+        let (acme, minute) = (|| "acme".parse::<OrgId>().unwrap(), 60_000);
+        let limit = self.grant("acme", "40", |grant| {
+            grant.kind = AllocationKind::Payg;
+            grant.expires_at = Some(Timestamp::from_millis(T0 + 60 * minute));
+        });
+        let ann = || Account::User("ann".parse().unwrap());
+        let own = self.grant("acme", "30", |grant| grant.priority = -1);
+        let amount = "12.5".parse().unwrap();
+        self.org_command(CommandBody::Transfer(acme(), Transfer { allocation_id: own, to: ann(), amount }));
+        self.org_command(CommandBody::Transfer(acme(), Transfer { allocation_id: limit, to: ann(), amount }));
+        let expires_at = Some(Timestamp::from_millis(T0 + 120 * minute));
+        self.org_command(CommandBody::Extend(acme(), Extend { allocation_id: own, expires_at }));
+        self.org_command(CommandBody::Extend(acme(), Extend { allocation_id: ended, expires_at }));
+        self.org_command(CommandBody::Suspend(acme(), ann()));
+        self.org_command(CommandBody::Resume(acme(), ann()));
+        self.correct("acme", 10, 1, Change::Void);
+        self.correct("acme", 11, 1, replaced(9_000));
+        self.correct("acme", 11, 2, replaced(100));
+        self.correct("acme", 11, 2, replaced(200));
+        self.correct("acme", 40, 1, replaced(50));
+        self.usage("acme", 40, |_| ());
+        self.usage("acme", 41, |event| event.certainty = Certainty::AtLeast);
+        self.usage("acme", 41, |event| {
+            event.revision = 2;
+            event.output_tokens += 1_000;
+        });
+        self.usage("acme", 42, |event| {
+            event.occurred_at = event.occurred_at.before(Duration::from_hours(40 * 24));
+        });
+        let late = self.event("acme", 42, |event| {
+            event.occurred_at = event.occurred_at.before(Duration::from_hours(40 * 24));
+        });
+        let (event_id, billing_digest) = (late.event_id, late.billing_digest());
+        self.org_command(CommandBody::Release(acme(), Release { event_id, billing_digest }));
+        let offset = i64::try_from(self.lines.lines().count()).unwrap() - 2;
+        self.org_command(CommandBody::Dismiss(acme(), Dismiss { offset }));
+        self.now += 90 * minute;
+        self.push(GLOBAL_KEY, b"");
+        self.correct("acme", 40, 2, Change::Void);
+    }
+
+    /// Two periods of a plan, with a change in the first and a rollover into the second.
+    fn plans(&mut self) {
+        let (org, minute) = ("team".parse::<OrgId>().unwrap(), 60_000);
+        let (start, end) = (self.now - 30 * minute, self.now + 30 * minute);
+        let instant = Timestamp::from_millis;
+        let item = |id: &str, kind, share| PlanItem {
+            id: id.parse().unwrap(),
+            kind,
+            amount: "100".parse().unwrap(),
+            share,
+            priority: 0,
+            scope: Scope::default(),
+            purchased: false,
+            max_rollover: "0".parse().unwrap(),
+            recurrence: Recurrence {
+                every: 1,
+                unit: IntervalUnit::Day,
+                anchor: "2026-11-22T00:00:00".parse().unwrap(),
+                time_zone: "UTC".parse().unwrap(),
+            },
+            period_start: instant(start),
+            period_end: instant(end),
+        };
+        let mut plan = Plan {
+            name: "team".parse().unwrap(),
+            trial: true,
+            seats: 3,
+            users: ["ann".parse().unwrap(), "bob".parse().unwrap()].into(),
+            items: vec![
+                PlanItem {
+                    max_rollover: "20".parse().unwrap(),
+                    ..item("monthly", AllocationKind::Subscription, Share::Seat)
+                },
+                item("own", AllocationKind::Quota, Share::User),
+            ],
+        };
+        self.org_command(CommandBody::OpenOrg(org.clone(), Policy::default()));
+        let set = |log: &mut Self, plan: &Plan| {
+            let effective_at = instant(log.now);
+            let body = SetPlan { effective_at, plan: Some(plan.clone()) };
+            log.org_command(CommandBody::SetPlan(org.clone(), body))
+        };
+        set(self, &plan);
+        self.usage("team", 50, |event| event.user_id = Some("ann".parse().unwrap()));
+        self.now += 10 * minute;
+        plan.seats = 5;
+        plan.users.remove(&"bob".parse().unwrap());
+        plan.items.push(item("limit", AllocationKind::Payg, Share::Organization));
+        let revision = set(self, &plan);
+        self.usage("team", 51, |event| event.output_tokens = 20_000);
+        for id in ["monthly", "limit", "monthly"] {
+            let next = (instant(end), instant(end + 60 * minute));
+            let grant = plan
+                .grant(revision, plan.item(&id.parse().unwrap()).unwrap(), Account::Organization, next)
+                .unwrap();
+            self.org_command(CommandBody::Grant("team".parse().unwrap(), grant));
+        }
+        self.now += 40 * minute;
+        self.usage("team", 52, |_| ());
+        let body = SetPlan { effective_at: instant(self.now), plan: None };
+        self.org_command(CommandBody::SetPlan("team".parse().unwrap(), body));
+        self.now += 60 * minute;
+        self.push(GLOBAL_KEY, b"");
+    }
+
+    fn correct(&mut self, org: &str, id: u32, revision: i32, change: Change) {
+        let correct = Correct { event_id: event_id(id), revision, change };
+        self.org_command(CommandBody::Correct(org.parse().unwrap(), correct));
+    }
+}
+
+fn event_id(id: u32) -> EventId {
+    EventId(Uuid::from_u128(u128::from(id) | 7 << 76 | 2 << 62))
+}
+
+fn replaced(output: i64) -> Change {
+    let tokens = TokenCounts { input: 1234, cache_read: 321, output, ..TokenCounts::default() };
+    Change::Replace(Box::new(Quantities { tokens, ..Quantities::default() }))
 }

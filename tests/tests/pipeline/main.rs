@@ -1,5 +1,6 @@
 //! The real binaries on the real servers: each test is a promise of the pipeline.
 
+mod commands;
 mod faults;
 mod ingest;
 mod ledger;

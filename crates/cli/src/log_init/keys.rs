@@ -1,4 +1,4 @@
-//! The folder of keys: `root.key`, `cli.key`, `edge.key` and `genesis.record`.
+//! The folder of keys: `root.key`, one for each issuer, and `genesis.record`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,17 +14,16 @@ use fluxori_core::record::Body;
 use fluxori_core::time::Timestamp;
 use fluxori_runtime::clock;
 use fluxori_wire::Issuer;
-use rand::TryRng as _;
-use rand::rngs::SysRng;
 use uuid::Uuid;
 
 use crate::error::CliError;
+use crate::keys::new_issuer;
 
 const ACTOR: &str = "credits log init";
 const GENESIS_FILE: &str = "genesis.record";
 
 /// The issuers beside the root, and the kinds of command that each may give.
-const ISSUERS: [(&str, &[CommandKind]); 2] = [
+const ISSUERS: [(&str, &[CommandKind]); 3] = [
     (
         "cli",
         &[
@@ -32,10 +31,20 @@ const ISSUERS: [(&str, &[CommandKind]); 2] = [
             CommandKind::OpenOrg,
             CommandKind::Grant,
             CommandKind::Adjust,
+            CommandKind::Transfer,
+            CommandKind::Extend,
+            CommandKind::Suspend,
+            CommandKind::Resume,
             CommandKind::SetPolicy,
+            CommandKind::SetPlan,
+            CommandKind::Correct,
+            CommandKind::Release,
+            CommandKind::Dismiss,
         ],
     ),
     ("edge", &[CommandKind::OpenOrg, CommandKind::Grant, CommandKind::Adjust, CommandKind::SetPolicy]),
+    // It publishes the coming periods of plans.
+    ("scheduler", &[CommandKind::Grant]),
 ];
 
 /// What a log begins with: its genesis and the keys of its issuers.
@@ -177,11 +186,7 @@ fn key(folder: &Path, name: &str, log_id: LogId) -> Result<Issuer, CliError> {
     if path.exists() {
         return Ok(Issuer::read(&path)?);
     }
-    let mut secret = [0_u8; 32];
-    SysRng
-        .try_fill_bytes(&mut secret)
-        .map_err(|error| CliError::Refused(format!("the system gives no random bytes: {error}")))?;
-    let issuer = Issuer::new(log_id, name, secret);
+    let issuer = new_issuer(log_id, name)?;
     issuer.write_new(&path)?;
     Ok(issuer)
 }

@@ -5,16 +5,14 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use clap::Args;
 use fluxori_core::command::{Command, CommandBody, RatesPart, RatesSeal};
 use fluxori_core::digest::Digest;
 use fluxori_core::fold::LogIdentity;
-use fluxori_core::id::{CommandId, GLOBAL_KEY};
+use fluxori_core::id::CommandId;
 use fluxori_core::rates::{part_digest, revision_digest};
-use fluxori_ledger::{CommandOutcome, Ledger};
-use fluxori_stream::{Position, Publisher};
+use fluxori_ledger::CommandOutcome;
 use fluxori_wire::encode_payload;
 use serde::Serialize;
 use uuid::Uuid;
@@ -22,17 +20,17 @@ use uuid::Uuid;
 use super::file::RateCard;
 use crate::command::WaitingArguments;
 use crate::error::CliError;
+use crate::everywhere::{publish, wait};
 use crate::session::Session;
 
 /// Prices in one part: some 2 KB. A change would give the parts of a card applied before another content.
 const PRICES_IN_PART: usize = 16;
-const POLL: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Args)]
 pub(crate) struct ApplyArguments {
     /// The rate card, such as rates/2026-11.toml
     file: PathBuf,
-    /// Only check the file
+    /// Only check the file, and show into how many partitions it would go
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -45,13 +43,15 @@ struct Answer {
     prices: usize,
     parts: usize,
     partitions: i32,
+    /// Partitions into which it was published now, or would be.
+    published: usize,
     status: Status,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Status {
-    Checked,
+    WouldPublish,
     Published,
     InForce,
     AlreadyInForce,
@@ -59,17 +59,6 @@ enum Status {
 
 pub(crate) async fn apply(session: &Session, arguments: &ApplyArguments) -> Result<(), CliError> {
     let card = RateCard::read(&arguments.file)?;
-    let parts = card.prices.len().div_ceil(PRICES_IN_PART);
-    let answer = |status, partitions| Answer {
-        revision: card.revision.to_string(),
-        prices: card.prices.len(),
-        parts,
-        partitions,
-        status,
-    };
-    if arguments.dry_run {
-        return session.output.print(&answer(Status::Checked, 0), text);
-    }
     let reader = session.reader()?;
     let log = session.log(&reader).await?;
     let issuer = session.issuer(&log)?;
@@ -81,25 +70,42 @@ pub(crate) async fn apply(session: &Session, arguments: &ApplyArguments) -> Resu
     if let Some(ledger) = &ledger {
         applied = seal.applied(&card, &ledger.global_outcomes(seal.id).await?)?;
     }
-    if (0..partitions).all(|partition| applied.contains(&partition)) {
-        return session.output.print(&answer(Status::AlreadyInForce, partitions), text);
+    let missing: Vec<i32> = (0..partitions).filter(|partition| !applied.contains(partition)).collect();
+    let answer = |status| Answer {
+        revision: card.revision.to_string(),
+        prices: card.prices.len(),
+        parts: commands.len() - 1,
+        partitions,
+        published: missing.len(),
+        status,
+    };
+    if missing.is_empty() {
+        return session.output.print(&answer(Status::AlreadyInForce), text);
+    }
+    if arguments.dry_run {
+        return session.output.print(&answer(Status::WouldPublish), text);
     }
     let values = commands.iter().map(|command| issuer.sign(command)).collect::<Result<Vec<_>, _>>()?;
-    let missing = (0..partitions).filter(|partition| !applied.contains(partition));
-    let places = publish(&session.publisher()?, missing, &values).await?;
+    let places = publish(&session.publisher()?, &missing, &values).await?;
     let Some(ledger) = ledger else {
-        return session.output.print(&answer(Status::Published, partitions), text);
+        return session.output.print(&answer(Status::Published), text);
     };
-    wait(&ledger, &card, &seal, places, arguments.waiting.timeout).await?;
-    session.output.print(&answer(Status::InForce, partitions), text)
+    let judge = |outcomes: &[CommandOutcome]| seal.applied(&card, outcomes);
+    let what = format!("revision {}", card.revision);
+    wait(&ledger, seal.id, &what, judge, &places, arguments.waiting.timeout).await?;
+    session.output.print(&answer(Status::InForce), text)
 }
 
 fn text(answer: &Answer) -> String {
     let (revision, prices) = (&answer.revision, answer.prices);
     match answer.status {
-        Status::Checked => {
-            format!("The card is right: revision {revision} with {prices} prices. Nothing was published.")
-        }
+        Status::WouldPublish => format!(
+            "Dry run: nothing was published. The card is right: revision {revision} with {prices} prices. {} records (its \
+             parts and its seal) would go into {} of {} partitions.",
+            answer.parts + 1,
+            answer.published,
+            answer.partitions
+        ),
         Status::Published => format!(
             "Revision {revision} with {prices} prices is in the log, in {} partitions; the ledger will come to it.",
             answer.partitions
@@ -180,72 +186,6 @@ impl Seal {
             applied.insert(outcome.partition);
         }
         Ok(applied)
-    }
-}
-
-/// Publishes all records into each partition, in order, and returns where the seals are.
-async fn publish(
-    publisher: &Publisher,
-    partitions: impl Iterator<Item = i32>,
-    values: &[Vec<u8>],
-) -> Result<Vec<Position>, CliError> {
-    let mut deliveries = Vec::new();
-    for partition in partitions {
-        let mut of_partition = Vec::new();
-        for value in values {
-            of_partition.push(publisher.enqueue(partition, GLOBAL_KEY.as_bytes(), value)?);
-        }
-        deliveries.push(of_partition);
-    }
-    let mut places = Vec::new();
-    for of_partition in deliveries {
-        let mut last = None;
-        for delivery in of_partition {
-            last = Some(delivery.await?);
-        }
-        places.extend(last);
-    }
-    Ok(places)
-}
-
-/// Waits until the seal is in force wherever it was published.
-async fn wait(
-    ledger: &Ledger,
-    card: &RateCard,
-    seal: &Seal,
-    places: Vec<Position>,
-    timeout: Duration,
-) -> Result<(), CliError> {
-    let deadline = Instant::now() + timeout;
-    let total = places.len();
-    loop {
-        // The cursors are read first: when one has passed, the outcome is there or there is none.
-        let cursors = ledger.cursors().await?;
-        let applied = seal.applied(card, &ledger.global_outcomes(seal.id).await?)?;
-        let waiting: Vec<&Position> =
-            places.iter().filter(|place| !applied.contains(&place.partition)).collect();
-        if waiting.is_empty() {
-            return Ok(());
-        }
-        for place in &waiting {
-            let cursor = cursors.iter().find(|cursor| cursor.partition == place.partition);
-            if !cursor.is_some_and(|cursor| cursor.has_passed(place.offset)) {
-                continue;
-            }
-            let record = ledger.quarantined_at(None, place.partition, place.offset).await?;
-            let why = record
-                .map_or_else(|| "no reason is known".to_owned(), |r| format!("{}: {}", r.reason, r.detail));
-            return Err(CliError::Rejected(format!("the seal is in the quarantine ({why})")));
-        }
-        if Instant::now() >= deadline {
-            return Err(CliError::NotYet(format!(
-                "revision {} is in the log, and the ledger has not come to it yet in {} of {total} partitions; is \
-                 ledger-consumer running? Apply it again to see",
-                card.revision,
-                waiting.len(),
-            )));
-        }
-        tokio::time::sleep(POLL).await;
     }
 }
 

@@ -153,6 +153,7 @@ fn compare_partition(cursor: &PartitionCursor, fold: &PartitionFold, found: &mut
     comparison.equal("the count of duplicates", log.duplicates, ledger.duplicates);
     comparison.equal("the count of quarantined records", log.quarantined, ledger.quarantined);
     comparison.equal("the count of released events", log.released, ledger.released);
+    comparison.equal("the count of superseded events", log.superseded, ledger.superseded);
     comparison.equal("the digest of outcomes", fold.outcomes(), cursor.cursor.outcomes);
     comparison.equal("the log's time", fold.context().now(), cursor.cursor.log_time);
 }
@@ -182,6 +183,7 @@ fn compare_org(
     comparison.equal("repaid", log.repaid, ledger.repaid);
     comparison.equal("expired", log.expired, ledger.expired);
     comparison.equal("the sum expired in allocations", log.expired, sums.expired);
+    comparison.equal("due", log.due, ledger.due);
     comparison.equal("overdraft", state.overdraft()?, row.overdraft);
     comparison.equal("the balance", state.balance()?, row.balance);
     let live = state.allocations().filter(|allocation| allocation.status != AllocationStatus::Closed);

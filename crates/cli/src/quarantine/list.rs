@@ -18,7 +18,7 @@ pub(crate) struct ListArguments {
     /// Only for this reason, such as conflict, malformed, org_not_open or too_late
     #[arg(long)]
     reason: Option<String>,
-    /// Only in this status: waiting or released
+    /// Only in this status: waiting, released or dismissed
     #[arg(long)]
     status: Option<String>,
     /// At most so many, latest first
