@@ -1,12 +1,12 @@
 //! Who may do what, with roles that really log in.
 
 use anyhow::{Context, Result};
-use fluxori_ledger::{LEDGER_ROLE, Ledger, LedgerError, READER_ROLE, Schema};
+use fluxori_ledger::{LEDGER_ROLE, Ledger, LedgerError, PostingRow, READER_ROLE, Schema};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, PgPool};
 use uuid::Uuid;
 
-use crate::support::{database, state, write};
+use crate::support::{database, posting, state, write};
 
 /// The address of `url` for a new login role that is a member of `group`, or of none.
 async fn member(url: &str, group: Option<&str>) -> Result<String> {
@@ -73,6 +73,7 @@ async fn only_the_ledger_consumers_role_writes_the_ledger() -> Result<()> {
     ledger.check_schema().await?;
     let mut batch = write(ledger.take_over(3, "test").await?.epoch, 0, 10);
     batch.orgs.push(state());
+    batch.postings.push(PostingRow { offset: 4, posting: posting(1) });
     ledger.commit(&batch).await?;
     let writer = pool(&consumer).await?;
     assert_no_ddl(&writer, &all).await;
