@@ -41,6 +41,7 @@ pub fn opening(issuer: &Issuer, org: &str) -> Result<Vec<u8>> {
                 priority: 0,
                 scope: Scope::default(),
                 purchased: false,
+                period: None,
             },
         ),
     };
