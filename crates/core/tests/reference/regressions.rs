@@ -50,7 +50,6 @@ fn an_ordinary_grant_leaves_the_plan_in_force() {
 }
 
 #[test]
-#[ignore = "the rules do not say yet what becomes of a plan that is set for a time before the period in course"]
 fn no_period_is_granted_twice_when_a_plan_is_set_back_in_time() {
     let plan = monthly("1000", "200");
     let (mut log, revision) = on_plan(&plan);

@@ -27,6 +27,12 @@ impl OrgState {
         if *at > book.now.after(MAX_CLOCK_SKEW) {
             return Ok(reject("a plan cannot be set for a time more than 5 minutes ahead"));
         }
+        let begun = |a: &&Allocation| {
+            a.period.is_some() && a.status == AllocationStatus::Open && a.effective_at > *at
+        };
+        if let Some(later) = self.allocations().filter(begun).map(|a| a.effective_at).max() {
+            return Ok(reject(format!("allocations of a plan have opened since: set it as of {later} or later")));
+        }
         let new = plan.as_ref().map_or(0, |plan| plan.items.iter().map(|item| plan.accounts(item).count()).sum());
         if self.allocation_count().saturating_add(new) > MAX_ALLOCATIONS {
             return Ok(reject(format!("with it the org has more than {MAX_ALLOCATIONS} allocations")));

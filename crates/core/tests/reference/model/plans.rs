@@ -22,6 +22,10 @@ impl Org {
         if let Some(plan) = &set.plan {
             check(plan, at)?;
         }
+        let opened_since = self.allocations.iter().any(|allocation| {
+            allocation.period.is_some() && allocation.status == Status::Open && allocation.effective_at > at
+        });
+        reject(opened_since, "allocations of a plan have opened since")?;
         let before = self.plan.take();
         self.plan = set.plan.clone().map(|plan| in_force(id, plan));
         self.setting(at);
