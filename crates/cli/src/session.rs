@@ -114,17 +114,18 @@ pub(crate) async fn watermarks(reader: &LogReader, partition: i32) -> Result<Wat
     }
 }
 
-/// The log that a partition belongs to by its first record; none if the partition is empty.
+/// The log that a partition belongs to by its first record, the genesis or a copy of it; none if the partition is empty.
 pub(crate) async fn identify(
     reader: &LogReader,
     partition: i32,
     pinned: Option<Digest>,
 ) -> Result<Option<LogIdentity>, CliError> {
+    // A topic that was just created is waited for.
     if watermarks(reader, partition).await?.high == 0 {
         return Ok(None);
     }
-    let batch = reader.fetch_one(partition, 0).await?;
-    let Some(first) = batch.iter().next() else { return Ok(None) };
+    let batch = reader.first(partition).await?;
+    let Some(first) = batch.as_ref().and_then(|batch| batch.iter().next()) else { return Ok(None) };
     let append_time = Timestamp::from_millis(first.append_time_ms);
     let record = fluxori_wire::decode(first.key, first.value, append_time);
     Ok(Some(LogIdentity::of_first_record(partition, pinned, &record)?))

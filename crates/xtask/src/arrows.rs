@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::cargo::{cargo, output};
 
 /// What each crate of ours may depend on among ours. Services may use everything here but one another.
-const OURS: [(&str, &[&str]); 12] = [
+const OURS: [(&str, &[&str]); 13] = [
     ("fluxori-core", &[]),
     ("fluxori-runtime", &[]),
     ("fluxori-stream", &[]),
@@ -17,6 +17,7 @@ const OURS: [(&str, &[&str]); 12] = [
     ("fluxori-ledger", &["fluxori-core"]),
     ("fluxori-analytics", &["fluxori-core"]),
     ("fluxori-emitter", &["fluxori-core", "fluxori-wire"]),
+    ("fluxori-archive", &["fluxori-core", "fluxori-wire", "fluxori-stream"]),
     ("xtask", &["fluxori-stack"]),
     ("e2e", LIBRARIES),
     ("benches", LIBRARIES),
@@ -31,6 +32,7 @@ const LIBRARIES: &[&str] = &[
     "fluxori-analytics",
     "fluxori-runtime",
     "fluxori-emitter",
+    "fluxori-archive",
     "fluxori-stack",
 ];
 
@@ -42,6 +44,7 @@ const LIBRARIES_OF_SERVICES: &[&str] = &[
     "fluxori-analytics",
     "fluxori-runtime",
     "fluxori-emitter",
+    "fluxori-archive",
 ];
 
 const SERVICES: [&str; 6] =
