@@ -2,6 +2,7 @@
 
 mod account;
 mod allocation;
+mod archive;
 mod balance;
 mod command;
 mod correct;
@@ -17,6 +18,7 @@ mod org;
 mod org_list;
 mod output;
 mod plan;
+mod progress;
 mod quarantine;
 mod rates;
 mod rules;
@@ -24,6 +26,7 @@ mod session;
 mod snapshot;
 mod tick;
 mod transactions;
+mod trim;
 mod verify;
 mod words;
 
@@ -77,7 +80,7 @@ Exit codes:
 
 #[derive(Debug, Subcommand)]
 enum Word {
-    /// Begin a log
+    /// Begin a log, archive it, and delete what is archived
     #[command(subcommand, arg_required_else_help = true)]
     Log(LogWord),
     /// Grant credits to an organization or to one of its users
@@ -164,6 +167,21 @@ enum LogWord {
     /// The keys and the exact bytes of the genesis are saved in the folder first, so a run that died half-way is
     /// finished by the next. A topic that is another log is refused.
     Init(log_init::InitArguments),
+    /// Keep the log in files, exactly as it is, and prove that they are whole
+    ///
+    /// A folder of Avro object container files (schemas/archived_record.v1.avsc), one partition after the other, each
+    /// listed in archive.json with a running digest. Running it again goes on where the archive ends.
+    ///
+    ///   credits log archive --to /archive/credits
+    ///   credits log archive --verify /archive/credits
+    #[command(verbatim_doc_comment)]
+    Archive(archive::ArchiveArguments),
+    /// Delete from the log what is archived and nobody needs there any more
+    ///
+    /// Publishes a copy of the genesis into every partition, waits until ledger and analytics have come to it, archives
+    /// up to the end, verifies the archive, and then deletes what lies before that copy. A ledger is rebuilt from archive
+    /// and log from then on. Nothing brings the records back into the topic: keep a copy of the archive.
+    Trim(trim::TrimArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -238,6 +256,8 @@ fn run(cli: Cli) -> Result<ExitCode, CliError> {
 async fn carry_out(session: &Session, word: Word) -> Result<(), CliError> {
     match word {
         Word::Log(LogWord::Init(arguments)) => log_init::run(session, &arguments).await,
+        Word::Log(LogWord::Archive(arguments)) => archive::run(session, &arguments).await,
+        Word::Log(LogWord::Trim(arguments)) => trim::run(session, &arguments).await,
         Word::Grant(arguments) => grant::run(session, &arguments).await,
         Word::Org(OrgWord::Open(arguments)) => org::open(session, &arguments).await,
         Word::Org(OrgWord::List) => org_list::run(session).await,
