@@ -10,6 +10,7 @@ mod verify;
 
 pub use cursors::PartitionCursor;
 pub use operator::{FoldSnapshot, QuarantinedBytes};
+pub(crate) use cursors::cursors as cursors_in;
 pub use outcomes::{CommandOutcome, QuarantineFilter, QuarantinedRecord};
 pub use snapshot::{OrgSnapshot, OrgSums, Organization};
 pub use tiers::TierRecord;

@@ -28,8 +28,9 @@ impl Ledger {
     pub async fn take_over(&self, partition: i32, owner: &str) -> Result<TakenOver, LedgerError> {
         let mut transaction = self.pool.begin().await?;
         let epoch = sqlx::query_scalar!(
-            "INSERT INTO control.partition_epochs (log_partition, epoch, owner) VALUES ($1, 1, $2)
-             ON CONFLICT (log_partition) DO UPDATE
+            "INSERT INTO control.partition_epochs (ledger, log_partition, epoch, owner)
+             VALUES (current_schema(), $1, 1, $2)
+             ON CONFLICT (ledger, log_partition) DO UPDATE
              SET epoch = partition_epochs.epoch + 1, owner = excluded.owner, taken_at = now()
              RETURNING epoch",
             partition,

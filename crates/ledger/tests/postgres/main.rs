@@ -1,6 +1,7 @@
 //! The shell against a real Postgres.
 
 mod commit;
+mod promote;
 mod roles;
 mod schema;
 #[cfg(test)]
