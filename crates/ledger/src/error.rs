@@ -82,6 +82,14 @@ pub enum LedgerError {
         /// The schema.
         schema: String,
     },
+    /// A checkpoint that cannot be written, read or restored.
+    #[error("checkpoint {}: {problem}", folder.display())]
+    Checkpoint {
+        /// Its folder.
+        folder: std::path::PathBuf,
+        /// What is wrong, and how to mend it.
+        problem: String,
+    },
     /// Somebody else has taken the partition over.
     #[error("partition {partition} was taken over by another consumer (epoch {found}, ours is {ours})")]
     Fenced {

@@ -3,6 +3,7 @@
 //! The phases of a batch are load -> fold -> write. Loading and folding change nothing; all writes of a batch, the
 //! cursor and the check of the epoch are one transaction ([`Ledger::commit`]).
 
+mod checkpoint;
 mod commit;
 mod content;
 mod error;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
+pub use checkpoint::Checkpoint;
 pub use commit::{BatchWrite, CommandRow, Cursor, GlobalRecord, PostingRow, QuarantineRow, corrected};
 pub use content::{ColumnDifference, Contents, RowKey, RowText, posting_text};
 pub use error::LedgerError;

@@ -135,10 +135,11 @@ impl Promotion {
             return Err(LedgerError::NotPromoted { reason: difference.clone() });
         }
         let Self { mut owner, live, rebuilt, .. } = self;
-        let stamp: String =
-            sqlx::query_scalar("SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYYMMDD_HH24MISS_MS')")
-                .fetch_one(&mut owner)
-                .await?;
+        let stamp: String = sqlx::query_scalar(
+            "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYYMMDD_HH24MISS_MS')",
+        )
+        .fetch_one(&mut owner)
+        .await?;
         let former = Schema::new(&format!("{live}_before_{stamp}"))?;
         let fenced = sqlx::query(
             "UPDATE control.partition_epochs SET epoch = epoch + 1, owner = 'promotion', taken_at = now()

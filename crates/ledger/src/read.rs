@@ -15,6 +15,7 @@ pub use outcomes::{CommandOutcome, QuarantineFilter, QuarantinedRecord};
 pub use snapshot::{OrgSnapshot, OrgSums, Organization};
 pub use tiers::TierRecord;
 pub use transactions::TransactionRecord;
+pub(crate) use verify::heads as heads_in;
 pub use verify::{Heads, RowSums};
 
 use crate::LedgerError;

@@ -52,13 +52,9 @@ impl Ledger {
     /// All cursors, open orgs and rows in one snapshot. Reads every allocation and posting.
     pub async fn heads(&self) -> Result<Heads, LedgerError> {
         let mut transaction = self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-        let cursors = cursors(&mut *transaction).await?;
-        let organizations = organizations(&mut *transaction).await?;
-        let sums = row_sums(&mut *transaction).await?;
-        let contents = contents(&mut transaction).await?;
+        let heads = heads(&mut transaction).await?;
         transaction.commit().await?;
-        // Both are by id, of the same orgs.
-        Ok(Heads { cursors, organizations: organizations.into_iter().zip(sums).collect(), contents })
+        Ok(heads)
     }
 
     /// The postings of an org with numbers from `first` to `last`, in words.
@@ -82,6 +78,16 @@ impl Ledger {
         .await?;
         Ok(rows.iter().map(|row| (row.number, row.text())).collect())
     }
+}
+
+/// In a snapshot of the caller's.
+pub(crate) async fn heads(connection: &mut PgConnection) -> Result<Heads, LedgerError> {
+    let cursors = cursors(&mut *connection).await?;
+    let organizations = organizations(&mut *connection).await?;
+    let sums = row_sums(&mut *connection).await?;
+    let contents = contents(connection).await?;
+    // Both are by id, of the same orgs.
+    Ok(Heads { cursors, organizations: organizations.into_iter().zip(sums).collect(), contents })
 }
 
 /// Page by page, so that only digests of postings are held.

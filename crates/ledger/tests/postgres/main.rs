@@ -1,5 +1,6 @@
 //! The shell against a real Postgres.
 
+mod checkpoint;
 mod commit;
 mod promote;
 mod roles;
