@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use fluxori_archive::Archive;
 use fluxori_core::id::GLOBAL_KEY;
-use fluxori_stream::{LogReader, Range, committed_offsets, delete_before};
+use fluxori_stream::{Range, committed_offsets, delete_before};
 use serde::Serialize;
 
 use crate::archive::{extend, verify};

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::cargo::{cargo, output};
 
 /// What each crate of ours may depend on among ours. Services may use everything here but one another.
-const OURS: [(&str, &[&str]); 13] = [
+const OURS: [(&str, &[&str]); 14] = [
     ("fluxori-core", &[]),
     ("fluxori-runtime", &[]),
     ("fluxori-stream", &[]),
@@ -18,6 +18,10 @@ const OURS: [(&str, &[&str]); 13] = [
     ("fluxori-analytics", &["fluxori-core"]),
     ("fluxori-emitter", &["fluxori-core", "fluxori-wire"]),
     ("fluxori-archive", &["fluxori-core", "fluxori-wire", "fluxori-stream"]),
+    (
+        "fluxori-applier",
+        &["fluxori-core", "fluxori-wire", "fluxori-ledger", "fluxori-stream", "fluxori-runtime"],
+    ),
     ("xtask", &["fluxori-stack"]),
     ("e2e", LIBRARIES),
     ("benches", LIBRARIES),
@@ -33,6 +37,7 @@ const LIBRARIES: &[&str] = &[
     "fluxori-runtime",
     "fluxori-emitter",
     "fluxori-archive",
+    "fluxori-applier",
     "fluxori-stack",
 ];
 
@@ -45,6 +50,7 @@ const LIBRARIES_OF_SERVICES: &[&str] = &[
     "fluxori-runtime",
     "fluxori-emitter",
     "fluxori-archive",
+    "fluxori-applier",
 ];
 
 const SERVICES: [&str; 6] =
