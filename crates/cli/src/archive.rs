@@ -66,8 +66,11 @@ pub(crate) async fn run(session: &Session, arguments: &ArchiveArguments) -> Resu
             all.end - 1
         )));
     }
-    let wanted: BTreeSet<i32> =
-        if arguments.partition.is_empty() { all.collect() } else { arguments.partition.iter().copied().collect() };
+    let wanted: BTreeSet<i32> = if arguments.partition.is_empty() {
+        all.collect()
+    } else {
+        arguments.partition.iter().copied().collect()
+    };
     if let Some(folder) = &arguments.verify {
         let archive = Archive::open_of_log(folder, log.digest)?;
         let verified = verify(&archive, &wanted, &reader).await?;
@@ -135,8 +138,10 @@ pub(crate) async fn verify(
     reader: &LogReader,
 ) -> Result<Vec<VerifiedPartition>, CliError> {
     let wanted: Vec<i32> = archive.partitions().filter(|partition| partitions.contains(partition)).collect();
-    let bar =
-        progress::records("reading the archive", wanted.iter().map(|partition| archive.end(*partition)).sum());
+    let bar = progress::records(
+        "reading the archive",
+        wanted.iter().map(|partition| archive.end(*partition)).sum(),
+    );
     let mut verified = Vec::new();
     for partition in wanted {
         let seen = |records| bar.inc(progress::count(records));

@@ -4,6 +4,7 @@ mod account;
 mod allocation;
 mod archive;
 mod balance;
+mod checkpoint;
 mod command;
 mod correct;
 mod dry_run;
@@ -19,8 +20,10 @@ mod org_list;
 mod output;
 mod plan;
 mod progress;
+mod promote;
 mod quarantine;
 mod rates;
+mod rebuild;
 mod rules;
 mod session;
 mod snapshot;
@@ -224,9 +227,30 @@ enum LedgerWord {
     /// Fold the whole log in memory and compare it with Postgres
     ///
     /// Folds every partition up to the ledger's cursor and compares counters, outcomes, and per organization number,
-    /// head, totals, balance, allocations and postings. Exits with 1 and the first organization and posting that
-    /// differ, if any.
-    Verify,
+    /// head, totals, balance, allocations, postings, and all other rows. Exits with 1 and the first organization and
+    /// posting that differ, if any.
+    Verify(verify::VerifyArguments),
+    /// Write the ledger as it is at one moment into files, so that a rebuild need not begin at the beginning
+    ///
+    ///   credits ledger checkpoint --to /archive/checkpoint-2026-11 --verify
+    #[command(verbatim_doc_comment)]
+    Checkpoint(checkpoint::CheckpointArguments),
+    /// Fold the log into a schema beside the live ledger, up to where that is
+    ///
+    /// Goes through the same code as ledger-consumer, and fences nobody. Running it again goes on where it was. Connects
+    /// as the owner (postgres.migrate_url). With --org, only compares one organization with what is stored.
+    ///
+    ///   credits ledger rebuild
+    ///   credits ledger rebuild --from-checkpoint /archive/checkpoint-2026-11 --archive /archive/credits
+    ///   credits ledger rebuild --org acme
+    #[command(verbatim_doc_comment)]
+    Rebuild(rebuild::RebuildArguments),
+    /// Put a rebuilt ledger in the live one's place, while usage flows
+    ///
+    /// Brings it to where the live ledger is, holds up the live ledger's commits for a moment, compares cursors, heads and
+    /// balances, renames the schemas and fences all writers, which take over from the promoted ledger. Nothing is lost or
+    /// applied twice. The former ledger is kept under another name, and promoting that is the way back.
+    Promote(promote::PromoteArguments),
 }
 
 fn main() -> ExitCode {
@@ -278,7 +302,10 @@ async fn carry_out(session: &Session, word: Word) -> Result<(), CliError> {
         Word::Rates(RatesWord::Apply(arguments)) => rates::apply(session, &arguments).await,
         Word::Rates(RatesWord::List(arguments)) => rates::list(session, &arguments).await,
         Word::Ledger(LedgerWord::Migrate) => migrate::run(session).await,
-        Word::Ledger(LedgerWord::Verify) => verify::run(session).await,
+        Word::Ledger(LedgerWord::Verify(arguments)) => verify::run(session, &arguments).await,
+        Word::Ledger(LedgerWord::Checkpoint(arguments)) => checkpoint::run(session, &arguments).await,
+        Word::Ledger(LedgerWord::Rebuild(arguments)) => rebuild::run(session, &arguments).await,
+        Word::Ledger(LedgerWord::Promote(arguments)) => promote::run(session, &arguments).await,
         Word::Quarantine(QuarantineWord::List(arguments)) => quarantine::list(session, &arguments).await,
         Word::Quarantine(QuarantineWord::Show(arguments)) => quarantine::show(session, &arguments).await,
         Word::Quarantine(QuarantineWord::Release(arguments)) => {

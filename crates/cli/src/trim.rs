@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use fluxori_archive::Archive;
 use fluxori_core::id::GLOBAL_KEY;
+use fluxori_ledger::Checkpoint;
 use fluxori_stream::{Range, committed_offsets, delete_before};
 use serde::Serialize;
 
@@ -174,6 +175,8 @@ async fn needed(
         let count = i32::try_from(partitions.len()).unwrap_or(i32::MAX);
         Some(committed_offsets(&kafka.brokers, &kafka.topic, group, count).await?)
     };
+    let checkpoints: Vec<Checkpoint> =
+        arguments.checkpoint.iter().map(|folder| Checkpoint::open(folder)).collect::<Result<_, _>>()?;
     let mut needed = BTreeMap::new();
     for partition in partitions.iter().copied() {
         let cursor = cursors.iter().find(|cursor| cursor.partition == partition);
@@ -184,6 +187,12 @@ async fn needed(
             let offset = analytics.get(&partition).copied().unwrap_or(0);
             if offset < least.offset {
                 least = Needed { offset, by: ANALYTICS };
+            }
+        }
+        for checkpoint in &checkpoints {
+            let offset = checkpoint.cursors().get(&partition).copied().unwrap_or(0).saturating_sub(1).max(0);
+            if offset < least.offset {
+                least = Needed { offset, by: CHECKPOINT };
             }
         }
         needed.insert(partition, least);

@@ -119,16 +119,22 @@ impl Promotion {
     }
 
     /// Puts the rebuilt ledger in the live one's place, if both stand at the same record of every partition.
-    /// `accept_differences` takes it also where it says otherwise than the live one, which may be why it was rebuilt.
+    /// `accept_differences` takes it also where it says otherwise than the live one, which may be why it was rebuilt, or has
+    /// applied more, as where the live one was lost.
     ///
     /// # Errors
     /// `NotPromoted` with the reason; then, and where Postgres failed, nothing has changed. Where the answer to the last
     /// statement was lost, it may have.
     pub async fn finish(mut self, accept_differences: bool) -> Result<Promoted, LedgerError> {
         let Comparison { lags, differences } = self.compare().await?;
-        if let Some((partition, lag)) = lags.into_iter().next() {
-            let reason =
-                format!("partition {partition} of {} is {lag} records behind {}", self.rebuilt, self.live);
+        // One that has applied more is as good, if that was asked for.
+        let lag = lags.into_iter().find(|(_, lag)| *lag > 0 || !accept_differences);
+        if let Some((partition, lag)) = lag {
+            let (records, side) = (lag.abs(), if lag > 0 { "behind" } else { "ahead of" });
+            let reason = format!(
+                "partition {partition} of {} is {records} records {side} {}",
+                self.rebuilt, self.live
+            );
             return Err(LedgerError::NotPromoted { reason });
         }
         if let (false, Some(difference)) = (accept_differences, differences.first()) {

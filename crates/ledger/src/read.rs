@@ -9,8 +9,8 @@ mod transactions;
 mod verify;
 
 pub use cursors::PartitionCursor;
-pub use operator::{FoldSnapshot, QuarantinedBytes};
 pub(crate) use cursors::cursors as cursors_in;
+pub use operator::{FoldSnapshot, QuarantinedBytes};
 pub use outcomes::{CommandOutcome, QuarantineFilter, QuarantinedRecord};
 pub use snapshot::{OrgSnapshot, OrgSums, Organization};
 pub use tiers::TierRecord;

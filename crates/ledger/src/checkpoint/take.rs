@@ -18,7 +18,7 @@ const FORMATS: &str =
 
 impl Ledger {
     /// Writes all rows of this ledger at one moment into a folder, which must be empty or missing; for `with_heads` also
-    /// gives what they must be by the log, of the same moment. The role must be the owner. Tells `seen` how many bytes
+    /// gives them as they are compared with the log, of the same moment. Tells `seen` how many bytes
     /// were written.
     ///
     /// # Errors
@@ -53,7 +53,7 @@ impl Ledger {
         for table in tables(&mut transaction).await? {
             manifest.tables.push(copy_out(&mut transaction, &table, folder, &seen).await?);
         }
-        let heads = if with_heads { Some(heads_in(&mut transaction).await?) } else { None };
+        let heads = if with_heads { Some(heads_in(&mut transaction, None).await?) } else { None };
         transaction.commit().await?;
         let checkpoint = Checkpoint { folder: folder.to_owned(), manifest };
         checkpoint.write()?;

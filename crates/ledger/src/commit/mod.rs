@@ -90,7 +90,11 @@ impl CommandRow {
                 (Some(org.clone()), *kind, *payload_digest, rejection)
             }
             Outcome::Global(global) => (None, global.kind, global.payload_digest, &global.rejection),
-            Outcome::Debited | Outcome::Superseded | Outcome::Tick | Outcome::Duplicate(_) | Outcome::Quarantined(_) => {
+            Outcome::Debited
+            | Outcome::Superseded
+            | Outcome::Tick
+            | Outcome::Duplicate(_)
+            | Outcome::Quarantined(_) => {
                 return None;
             }
         };

@@ -86,7 +86,7 @@ async fn a_ledger_that_lags_or_differs_is_not_promoted_and_holds_nobody_up() -> 
         assert!(behind.contains("partition 3 of ledger_rebuild is 15 records behind ledger"), "{behind}");
         let mut batch = write(ledgers.epoch, 10, 25);
         let mut other = state();
-        other.totals.granted = credits("11");
+        other.record.totals.granted = credits("11");
         batch.orgs.push(other);
         let mut promotion = ledgers.promotion().await?;
         ledgers.rebuilt.commit(&batch).await?;

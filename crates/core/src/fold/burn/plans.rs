@@ -27,7 +27,8 @@ impl OrgState {
         if *at > book.now.after(MAX_CLOCK_SKEW) {
             return Ok(reject("a plan cannot be set for a time more than 5 minutes ahead"));
         }
-        let new = plan.as_ref().map_or(0, |plan| plan.items.iter().map(|item| plan.accounts(item).count()).sum());
+        let new =
+            plan.as_ref().map_or(0, |plan| plan.items.iter().map(|item| plan.accounts(item).count()).sum());
         if self.allocation_count().saturating_add(new) > MAX_ALLOCATIONS {
             return Ok(reject(format!("with it the org has more than {MAX_ALLOCATIONS} allocations")));
         }
@@ -103,7 +104,8 @@ impl OrgState {
                 if a.status == AllocationStatus::RollingOver {
                     return item.is_none();
                 }
-                let same = |item: &PlanItem| (item.period_start, item.period_end) == (period.start, period.end);
+                let same =
+                    |item: &PlanItem| (item.period_start, item.period_end) == (period.start, period.end);
                 (period.start..period.end).contains(&at) && !item.is_some_and(same)
             })
         };
