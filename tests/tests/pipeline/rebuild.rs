@@ -226,7 +226,7 @@ fn expect_damage_is_found(pipeline: &Pipeline, path: &Path, archive: &str) -> Re
 
 /// Emits until it is told to stop, and says how many events.
 fn emit_until(pipeline: &Pipeline, stop: &AtomicBool) -> Result<i64> {
-    const ROUND: u32 = 1_500;
+    const ROUND: u32 = 500;
     let mut events = 0;
     for seed in 1.. {
         generate(pipeline, ROUND, seed)?;
@@ -234,6 +234,7 @@ fn emit_until(pipeline: &Pipeline, stop: &AtomicBool) -> Result<i64> {
         if stop.load(Ordering::Relaxed) {
             break;
         }
+        std::thread::sleep(Duration::from_millis(50));
     }
     Ok(events)
 }
