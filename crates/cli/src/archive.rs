@@ -18,13 +18,12 @@ use crate::session::{Session, watermarks};
 const BATCH: usize = 5_000;
 
 #[derive(Debug, Args)]
-#[group(id = "what", required = true, multiple = false, args = ["to", "verify"])]
 pub(crate) struct ArchiveArguments {
     /// Add to the archive in this folder what the log holds and it lacks; made if it is missing
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", required_unless_present = "verify")]
     to: Option<PathBuf>,
     /// Read the archive in this folder back, and compare it with the log where that still holds the records
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", conflicts_with = "to")]
     verify: Option<PathBuf>,
     /// Only these partitions [default: all]
     #[arg(long, value_name = "NUMBER", value_delimiter = ',')]

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use clap::Args;
 use fluxori_archive::Source;
 use fluxori_core::amount::Credits;
+use fluxori_core::digest::Digest;
 use fluxori_core::fold::Counters;
 use fluxori_core::id::OrgId;
 use fluxori_core::record::partition_of;
@@ -46,7 +47,20 @@ pub(crate) struct Answer {
     /// Records that the log holds and the ledger has not come to.
     behind: i64,
     partitions: usize,
+    /// By the log, where only one organization was folded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    organization: Option<OrganizationAnswer>,
     differences: Vec<Difference>,
+}
+
+#[derive(Debug, Serialize)]
+struct OrganizationAnswer {
+    org_id: String,
+    partition: i32,
+    number: i64,
+    head: Digest,
+    balance: Credits,
+    overdraft: Credits,
 }
 
 #[derive(Debug, Args)]
@@ -104,7 +118,27 @@ pub(crate) async fn compare_with_log(
     {
         *difference = first;
     }
-    answer(heads, &folds, behind, differences)
+    let mut answer = answer(heads, &folds, behind, differences)?;
+    if let Some(org) = org {
+        answer.organization = organization(&folds, org)?;
+    }
+    Ok(answer)
+}
+
+/// An org as the log has it; none if it is not open.
+fn organization(folds: &Folds, org: &OrgId) -> Result<Option<OrganizationAnswer>, CliError> {
+    let found = folds.partitions.iter().find_map(|(partition, fold)| {
+        fold.orgs().find(|state| state.org() == org).map(|state| (*partition, state))
+    });
+    let Some((partition, state)) = found else { return Ok(None) };
+    Ok(Some(OrganizationAnswer {
+        org_id: org.to_string(),
+        partition,
+        number: state.record.number,
+        head: state.record.head,
+        balance: state.balance()?,
+        overdraft: state.overdraft()?,
+    }))
 }
 
 impl Answer {
@@ -160,6 +194,7 @@ fn answer(
         credits_charged,
         behind,
         partitions: heads.cursors.len(),
+        organization: None,
         differences,
     })
 }
@@ -184,6 +219,13 @@ pub(crate) fn text(answer: &Answer) -> String {
     let behind = match answer.behind {
         0 => String::new(),
         behind => format!("\nThe log holds {behind} records more, which the ledger has not come to yet."),
+    };
+    let counts = match &answer.organization {
+        None => counts,
+        Some(OrganizationAnswer { org_id, partition, number, head, balance, overdraft }) => format!(
+            "{counts}\n\nOrganization {org_id} in partition {partition}, by the log: {number} postings, head {head}, balance \
+             {balance}, overdraft {overdraft}."
+        ),
     };
     if answer.agree {
         return format!(

@@ -120,6 +120,7 @@ fn stop_ticking(pipeline: &Pipeline) -> Result<()> {
 fn sql(pipeline: &Pipeline, statement: &str) -> Result<()> {
     let mut psql = Command::new("psql");
     psql.args([pipeline.owner_url(), "--quiet", "--set", "ON_ERROR_STOP=1", "--command", statement]);
+    psql.env("PGOPTIONS", "--client-min-messages=warning");
     ensure!(psql.status()?.success(), "psql failed: {statement}");
     Ok(())
 }
@@ -166,6 +167,8 @@ fn a_log_whose_beginning_was_archived_and_deleted_goes_on_and_is_rebuilt_with_th
     ensure!(first.get("records").and_then(Value::as_i64) > Some(3_000), "{first}");
     let verified = pipeline.credits(&[&["log", "archive", "--verify", &archive][..], &json].concat())?;
     assert_eq!(verified.get("records"), first.get("records"));
+    let (_, partial) = folder(&pipeline, "partial")?;
+    pipeline.credits(&[&["log", "archive", "--to", &partial, "--until", "10"][..], &json].concat())?;
     let trim = ["log", "trim", "--archive", &archive, "--without-analytics"];
     let dry = pipeline.credits(&[&trim[..], &["--dry-run"], &json].concat())?;
     ensure!(dry.get("deleted").and_then(Value::as_i64) > Some(2_900), "{dry}");
@@ -193,6 +196,13 @@ fn a_log_whose_beginning_was_archived_and_deleted_goes_on_and_is_rebuilt_with_th
     // What is not in the log any more is named, and the archive has it.
     let refused = refusal(&pipeline, &["ledger", "verify"])?;
     ensure!(refused.contains("offsets 0 to ") && refused.contains("--archive"), "{refused}");
+    let refused = refusal(&pipeline, &["ledger", "verify", "--archive", &partial])?;
+    ensure!(
+        refused.contains("offsets 10 to ") && refused.contains("the archive ends before offset 10"),
+        "{refused}"
+    );
+    let refused = refusal(&pipeline, &["log", "archive", "--to", &partial])?;
+    ensure!(refused.contains("ends before offset 10 and the log begins at"), "{refused}");
     pipeline.credits(&[&["ledger", "verify", "--archive", &archive][..], &json].concat())?;
     pipeline.stop("expiry-scheduler")?;
     credits_of_owner(&pipeline, &["ledger", "rebuild", "--archive", &archive])?;
@@ -200,6 +210,7 @@ fn a_log_whose_beginning_was_archived_and_deleted_goes_on_and_is_rebuilt_with_th
     let one = pipeline
         .credits(&[&["ledger", "rebuild", "--org", &org, "--archive", &archive][..], &json].concat())?;
     assert_eq!((one.get("organizations"), one.get("agree")), (Some(&1.into()), Some(&true.into())));
+    assert_eq!(text(one.get("organization").context("organization")?, "balance")?, "6.75");
     expect_damage_is_found(&pipeline, &path, &archive)
 }
 
@@ -322,5 +333,16 @@ fn verify_names_the_first_posting_that_was_tampered_with_and_a_rebuild_mends_it(
     let refused = refusal(&pipeline, &["ledger", "promote"])?;
     ensure!(refused.contains(&format!("org {org}: head, balance or overdraft differ")), "{refused}");
     credits_of_owner(&pipeline, &["ledger", "promote", "--accept-differences"])?;
+    verify(&pipeline)?;
+    // Nothing is left of the ledger at all.
+    pipeline.stop("ledger-consumer")?;
+    sql(&pipeline, "DROP SCHEMA ledger CASCADE")?;
+    pipeline.migrate()?;
+    credits_of_owner(&pipeline, &["ledger", "rebuild"])?;
+    let refused = refusal(&pipeline, &["ledger", "promote"])?;
+    ensure!(refused.contains("did not come to stand where the live ledger does"), "{refused}");
+    credits_of_owner(&pipeline, &["ledger", "promote", "--accept-differences"])?;
+    pipeline.start("ledger-consumer")?;
+    grant(&pipeline, healthy, "1")?;
     verify(&pipeline)
 }
