@@ -16,8 +16,9 @@ use crate::error::CliError;
 use crate::rebuild::{self, Rebuilder};
 use crate::session::Session;
 
-/// For so long the live ledger is held up at most.
-const HELD: Duration = Duration::from_secs(5);
+/// For so long the live ledger is held up at most, so that it ends before whoever wants to take a partition over loses
+/// patience (5 s).
+const HELD: Duration = Duration::from_secs(3);
 /// A pass that took less has brought the rebuilt ledger close enough.
 const CLOSE: Duration = Duration::from_secs(1);
 /// So often it is tried again.

@@ -56,8 +56,8 @@ impl Promotion {
     /// Holds up the live ledger, the one with the default name, for the promotion of `rebuilt`. `url` is the owner's.
     ///
     /// # Errors
-    /// `SchemaBehind`, `SchemaAhead` or `SchemaAltered` if one of the two is not as this build needs it; `Database` if
-    /// Postgres failed, or a commit did not end in time.
+    /// `SchemaBehind`, `SchemaAhead` or `SchemaAltered` if one of the two is not as this build needs it; `NotPromoted`
+    /// if a commit does not end in time, `Database` if Postgres failed.
     pub async fn begin(url: &str, rebuilt: &Schema) -> Result<Self, LedgerError> {
         let live = Schema::default();
         if *rebuilt == live {
@@ -74,13 +74,14 @@ impl Promotion {
              SET LOCAL idle_in_transaction_session_timeout = '{SILENCE}';
              LOCK TABLE control.partition_epochs IN SHARE ROW EXCLUSIVE MODE"
         );
-        sqlx::raw_sql(AssertSqlSafe(lock)).execute(&mut owner).await?;
+        sqlx::raw_sql(AssertSqlSafe(lock)).execute(&mut owner).await.map_err(held_up)?;
         sqlx::query(
             "SELECT log_partition FROM control.partition_epochs WHERE ledger = $1 ORDER BY log_partition FOR UPDATE",
         )
         .bind(live.as_str())
         .execute(&mut owner)
-        .await?;
+        .await
+        .map_err(held_up)?;
         let cursors = cursors_of(&mut owner, &live).await?;
         Ok(Self { owner, live, rebuilt: rebuilt.clone(), cursors })
     }
@@ -168,6 +169,17 @@ impl Promotion {
         owner.close().await?;
         Ok(Promoted { former, fenced })
     }
+}
+
+fn held_up(error: sqlx::Error) -> LedgerError {
+    // 55P03 lock_not_available.
+    if error.as_database_error().and_then(|error| error.code()).as_deref() == Some("55P03") {
+        let reason = format!(
+            "a commit of the live ledger has been under way for {LOCK_TIMEOUT}; is a ledger consumer frozen? Try again"
+        );
+        return LedgerError::NotPromoted { reason };
+    }
+    error.into()
 }
 
 /// Keeps others from rebuilding a schema at the same time, until it is dropped.

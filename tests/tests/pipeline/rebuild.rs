@@ -6,26 +6,28 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::{apply_rates, balance_at, emit, eventually, grant, pipeline, text, unique, usage, verify};
-use fluxori_stack::pipeline::Pipeline;
+use e2e::{
+    apply_rates, balance_at, emit, eventually, grant, pipeline, rollups, started, text, unique, usage, verify,
+};
+use fluxori_stack::pipeline::{Pipeline, SERVICES};
 use serde_json::Value;
 
 const ORGS: u32 = 20;
 
 /// What ledgers need, and no more.
+const LEDGER: [&str; 4] = ["producer", "ledger-consumer", "expiry-scheduler", "edge"];
+
 fn ledger_alone() -> Result<Pipeline> {
     let pipeline = pipeline(&[("FLUXORI__LEDGER__BATCH_MAX_RECORDS", "500")])?;
-    for service in ["producer", "ledger-consumer", "expiry-scheduler", "edge"] {
-        pipeline.start(service)?;
-    }
-    for service in ["producer", "ledger-consumer", "expiry-scheduler", "edge"] {
-        pipeline.wait_ready(service)?;
-    }
+    LEDGER.iter().try_for_each(|service| pipeline.start(service))?;
+    LEDGER.iter().try_for_each(|service| pipeline.wait_ready(service))?;
     apply_rates(&pipeline)?;
-    for number in 0..ORGS {
-        grant(&pipeline, &format!("org-{number:03}"), "100000")?;
-    }
+    open_orgs(&pipeline)?;
     Ok(pipeline)
+}
+
+fn open_orgs(pipeline: &Pipeline) -> Result<()> {
+    (0..ORGS).try_for_each(|number| grant(pipeline, &format!("org-{number:03}"), "100000").map(drop))
 }
 
 /// Emits, every 100th event twice.
@@ -158,7 +160,8 @@ fn a_ledger_rebuilt_from_the_log_or_from_a_checkpoint_equals_the_live_one() -> R
 
 #[test]
 fn a_log_whose_beginning_was_archived_and_deleted_goes_on_and_is_rebuilt_with_the_archive() -> Result<()> {
-    let pipeline = ledger_alone()?;
+    let pipeline = started(&[])?;
+    open_orgs(&pipeline)?;
     generate(&pipeline, 3_000, 1)?;
     wait_for_debits(&pipeline, 3_000)?;
     let (path, archive) = folder(&pipeline, "archive")?;
@@ -169,23 +172,22 @@ fn a_log_whose_beginning_was_archived_and_deleted_goes_on_and_is_rebuilt_with_th
     assert_eq!(verified.get("records"), first.get("records"));
     let (_, partial) = folder(&pipeline, "partial")?;
     pipeline.credits(&[&["log", "archive", "--to", &partial, "--until", "10"][..], &json].concat())?;
-    let trim = ["log", "trim", "--archive", &archive, "--without-analytics"];
+    let trim = ["log", "trim", "--archive", &archive];
     let dry = pipeline.credits(&[&trim[..], &["--dry-run"], &json].concat())?;
     ensure!(dry.get("deleted").and_then(Value::as_i64) > Some(2_900), "{dry}");
     let trimmed = pipeline.credits(&[&trim[..], &json].concat())?;
     ensure!(trimmed.get("deleted").and_then(Value::as_i64) > Some(3_000), "{trimmed}");
     // Every service begins anew and finds its log.
-    for service in ["producer", "ledger-consumer", "expiry-scheduler", "edge"] {
+    for (service, _) in SERVICES {
         ensure!(pipeline.stop(service)?, "{service} did not end cleanly");
         pipeline.start(service)?;
     }
-    for service in ["producer", "ledger-consumer", "expiry-scheduler", "edge"] {
-        pipeline.wait_ready(service)?;
-    }
+    SERVICES.iter().try_for_each(|(service, _)| pipeline.wait_ready(service))?;
     let org = unique("after");
     grant(&pipeline, &org, "10")?;
     let spent = emit(&pipeline, &usage(&org))?;
     assert_eq!(text(&balance_at(&pipeline, &org, text(&spent, "position")?)?, "balance")?, "6.75");
+    eventually("analytics goes on, too", || Ok((rollups(&pipeline)?.0 == "3001").then_some(())))?;
     let keys = pipeline.keys_folder();
     let keys = keys.to_str().context("a path")?;
     let init = pipeline.credits(&[&["log", "init", "--keys", keys][..], &json].concat())?;

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use fluxori_ledger::{LEDGER_ROLE, Ledger, LedgerError, Promotion, RebuildLock, Schema};
+use fluxori_ledger::{LEDGER_ROLE, Ledger, LedgerError, PostingRow, Promotion, RebuildLock, Schema};
 use sqlx::{AssertSqlSafe, PgPool};
 use uuid::Uuid;
 
-use crate::support::{credits, database, state, write};
+use crate::support::{database, posting, state, write};
 
 struct Ledgers {
     url: String,
@@ -25,15 +25,16 @@ impl Ledgers {
         let schema = Schema::new("ledger_rebuild")?;
         Ledger::migrate(&url, &schema).await?;
         let rebuilt = Ledger::connect_to(&url, &schema, 2).await?;
-        let mut epochs = Vec::new();
-        for ledger in [&live, &rebuilt] {
+        let fill = async |ledger: &Ledger| -> Result<i64> {
             let epoch = ledger.take_over(3, "test").await?.epoch;
             let mut batch = write(epoch, 0, 10);
             batch.orgs.push(state());
+            batch.postings.push(PostingRow { offset: 4, posting: posting(1) });
             ledger.commit(&batch).await?;
-            epochs.push(epoch);
-        }
-        Ok((Self { url, live, rebuilt, epoch: epochs[1] }, epochs[0]))
+            Ok(epoch)
+        };
+        let (of_live, epoch) = (fill(&live).await?, fill(&rebuilt).await?);
+        Ok((Self { url, live, rebuilt, epoch }, of_live))
     }
 
     async fn promotion(&self) -> Result<Promotion> {
@@ -80,20 +81,30 @@ async fn a_ledger_that_lags_or_differs_is_not_promoted_and_holds_nobody_up() -> 
     ledgers.live.commit(&write(epoch, 10, 25)).await?;
     let mut promotion = ledgers.promotion().await?;
     assert_eq!(promotion.compare().await?.lags, [(3, 15)].into());
+    let behind = ledgers.promotion_error(promotion).await?;
+    assert!(behind.contains("partition 3 of ledger_rebuild is 15 records behind ledger"), "{behind}");
     // What is missing may be applied while the live ledger is held up.
-    let reason = {
-        let behind = ledgers.promotion_error(promotion).await?;
-        assert!(behind.contains("partition 3 of ledger_rebuild is 15 records behind ledger"), "{behind}");
-        let mut batch = write(ledgers.epoch, 10, 25);
-        let mut other = state();
-        other.record.totals.granted = credits("11");
-        batch.orgs.push(other);
-        let mut promotion = ledgers.promotion().await?;
-        ledgers.rebuilt.commit(&batch).await?;
-        assert!(promotion.compare().await?.lags.is_empty());
-        ledgers.promotion_error(promotion).await?
-    };
-    assert!(reason.is_empty(), "the balance is that of the allocations: {reason}");
+    let mut promotion = ledgers.promotion().await?;
+    ledgers.rebuilt.commit(&write(ledgers.epoch, 10, 30)).await?;
+    assert_eq!(promotion.compare().await?.lags, [(3, -5)].into());
+    let ahead = ledgers.promotion_error(promotion).await?;
+    assert!(ahead.contains("partition 3 of ledger_rebuild is 5 records ahead of ledger"), "{ahead}");
+    ledgers.live.commit(&write(epoch, 25, 30)).await?;
+    assert_eq!(ledgers.promotion_error(ledgers.promotion().await?).await?, "");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_commit_that_does_not_end_keeps_a_promotion_out_and_not_for_good() -> Result<()> {
+    let (ledgers, _) = Ledgers::equal().await?;
+    let mut frozen = PgPool::connect(&ledgers.url).await?.begin().await?;
+    sqlx::query("SELECT FROM control.partition_epochs WHERE ledger = 'ledger' FOR SHARE")
+        .execute(&mut *frozen)
+        .await?;
+    let kept_out = ledgers.promotion().await.err().context("it got through")?.to_string();
+    assert!(kept_out.contains("a commit of the live ledger has been under way"), "{kept_out}");
+    frozen.rollback().await?;
+    ledgers.promotion().await?.finish(false).await?;
     Ok(())
 }
 
