@@ -1,5 +1,6 @@
 use std::process::ExitCode;
 
+use fluxori_archive::ArchiveError;
 use fluxori_core::fold::Halt;
 use fluxori_ledger::LedgerError;
 use fluxori_runtime::ConfigError;
@@ -24,6 +25,8 @@ pub(crate) enum CliError {
     NoLedger(LedgerError),
     #[error(transparent)]
     Ledger(LedgerError),
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     #[error(transparent)]
     Wire(#[from] WireError),
     #[error(transparent)]
@@ -70,7 +73,7 @@ impl CliError {
             Self::Rejected(_) | Self::WouldBeRejected(_) => 3,
             Self::NotYet(_) => 4,
             Self::Connect(_) => 69,
-            Self::Stream(error) if error.is_transient() => 69,
+            Self::Stream(error) | Self::Archive(ArchiveError::Stream(error)) if error.is_transient() => 69,
             Self::Config(_) => 78,
             _ => 1,
         })

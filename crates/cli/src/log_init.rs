@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use clap::Args;
 use fluxori_core::digest::Digest;
 use fluxori_core::id::GLOBAL_KEY;
-use fluxori_stream::{Created, Delivery, LogReader, Range, StreamError, TopicSpec};
+use fluxori_stream::{Created, Delivery, LogReader, Range, StreamError, TopicSpec, Watermarks};
 use serde::Serialize;
 
 use crate::error::CliError;
@@ -238,7 +238,7 @@ async fn publish(
 ) -> Result<usize, CliError> {
     let publisher = session.publisher()?;
     let keys = beginning.key_records()?;
-    let present = present_records(reader, beginning.genesis.partitions).await?;
+    let (present, trimmed) = present_records(reader, beginning.genesis.partitions).await?;
     let mut deliveries: Vec<Delivery> = Vec::new();
     for partition in 0..beginning.genesis.partitions {
         let mut publish = |value: &[u8]| -> Result<(), CliError> {
@@ -249,7 +249,9 @@ async fn publish(
             publish(&beginning.record)?;
         }
         for key in &keys {
-            if !present.iter().any(|(found, value)| *found == partition && value == key) {
+            let is_present = present.iter().any(|(found, value)| *found == partition && value == key);
+            // Where the beginning was archived and deleted, it was complete before.
+            if !is_present && !trimmed.contains(&partition) {
                 publish(key)?;
             }
         }
@@ -261,12 +263,20 @@ async fn publish(
     Ok(count)
 }
 
-/// The values of the first records of every partition.
-async fn present_records(reader: &LogReader, partitions: i32) -> Result<Vec<(i32, Vec<u8>)>, CliError> {
-    let mut ranges = Vec::new();
+/// The values of the first records of every partition, and the partitions whose first records are not in the log any
+/// more.
+async fn present_records(
+    reader: &LogReader,
+    partitions: i32,
+) -> Result<(Vec<(i32, Vec<u8>)>, Vec<i32>), CliError> {
+    let (mut ranges, mut trimmed) = (Vec::new(), Vec::new());
     for partition in 0..partitions {
-        let end = watermarks(reader, partition).await?.high.min(BEGINNING);
-        ranges.push(Range { partition, start: 0, end });
+        let Watermarks { low, high } = watermarks(reader, partition).await?;
+        if low > 0 {
+            trimmed.push(partition);
+        } else {
+            ranges.push(Range { partition, start: 0, end: high.min(BEGINNING) });
+        }
     }
     let mut scan = reader.scan(&ranges, 1000)?;
     let mut present = Vec::new();
@@ -274,5 +284,5 @@ async fn present_records(reader: &LogReader, partitions: i32) -> Result<Vec<(i32
         let values = batch.iter().filter_map(|record| record.value);
         present.extend(values.map(|value| (batch.partition(), value.to_vec())));
     }
-    Ok(present)
+    Ok((present, trimmed))
 }

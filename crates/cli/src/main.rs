@@ -2,7 +2,9 @@
 
 mod account;
 mod allocation;
+mod archive;
 mod balance;
+mod checkpoint;
 mod command;
 mod correct;
 mod dry_run;
@@ -17,13 +19,17 @@ mod org;
 mod org_list;
 mod output;
 mod plan;
+mod progress;
+mod promote;
 mod quarantine;
 mod rates;
+mod rebuild;
 mod rules;
 mod session;
 mod snapshot;
 mod tick;
 mod transactions;
+mod trim;
 mod verify;
 mod words;
 
@@ -77,7 +83,7 @@ Exit codes:
 
 #[derive(Debug, Subcommand)]
 enum Word {
-    /// Begin a log
+    /// Begin a log, archive it, and delete what is archived
     #[command(subcommand, arg_required_else_help = true)]
     Log(LogWord),
     /// Grant credits to an organization or to one of its users
@@ -164,6 +170,21 @@ enum LogWord {
     /// The keys and the exact bytes of the genesis are saved in the folder first, so a run that died half-way is
     /// finished by the next. A topic that is another log is refused.
     Init(log_init::InitArguments),
+    /// Keep the log in files, exactly as it is, and prove that they are whole
+    ///
+    /// A folder of Avro object container files (schemas/archived_record.v1.avsc), one partition after the other, each
+    /// listed in archive.json with a running digest. Running it again goes on where the archive ends.
+    ///
+    ///   credits log archive --to /archive/credits
+    ///   credits log archive --verify /archive/credits
+    #[command(verbatim_doc_comment)]
+    Archive(archive::ArchiveArguments),
+    /// Delete from the log what is archived and nobody needs there any more
+    ///
+    /// Publishes a copy of the genesis into every partition, waits until ledger and analytics have come to it, archives
+    /// up to the end, verifies the archive, and then deletes what lies before that copy. A ledger is rebuilt from archive
+    /// and log from then on. Nothing brings the records back into the topic: keep a copy of the archive.
+    Trim(trim::TrimArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -206,9 +227,30 @@ enum LedgerWord {
     /// Fold the whole log in memory and compare it with Postgres
     ///
     /// Folds every partition up to the ledger's cursor and compares counters, outcomes, and per organization number,
-    /// head, totals, balance, allocations and postings. Exits with 1 and the first organization and posting that
-    /// differ, if any.
-    Verify,
+    /// head, totals, balance, allocations, postings, and all other rows. Exits with 1 and the first organization and
+    /// posting that differ, if any.
+    Verify(verify::VerifyArguments),
+    /// Write the ledger as it is at one moment into files, so that a rebuild need not begin at the beginning
+    ///
+    ///   credits ledger checkpoint --to /archive/checkpoint-2026-11 --verify
+    #[command(verbatim_doc_comment)]
+    Checkpoint(checkpoint::CheckpointArguments),
+    /// Fold the log into a schema beside the live ledger, up to where that is
+    ///
+    /// Goes through the same code as ledger-consumer, and fences nobody. Running it again goes on where it was. Connects
+    /// as the owner (postgres.migrate_url). With --org, only compares one organization with what is stored.
+    ///
+    ///   credits ledger rebuild
+    ///   credits ledger rebuild --from-checkpoint /archive/checkpoint-2026-11 --archive /archive/credits
+    ///   credits ledger rebuild --org acme
+    #[command(verbatim_doc_comment)]
+    Rebuild(rebuild::RebuildArguments),
+    /// Put a rebuilt ledger in the live one's place, while usage flows
+    ///
+    /// Brings it to where the live ledger is, holds up the live ledger's commits for a moment, compares cursors, heads and
+    /// balances, renames the schemas and fences all writers, which take over from the promoted ledger. Nothing is lost or
+    /// applied twice. The former ledger is kept under another name, and promoting that is the way back.
+    Promote(promote::PromoteArguments),
 }
 
 fn main() -> ExitCode {
@@ -238,6 +280,8 @@ fn run(cli: Cli) -> Result<ExitCode, CliError> {
 async fn carry_out(session: &Session, word: Word) -> Result<(), CliError> {
     match word {
         Word::Log(LogWord::Init(arguments)) => log_init::run(session, &arguments).await,
+        Word::Log(LogWord::Archive(arguments)) => archive::run(session, &arguments).await,
+        Word::Log(LogWord::Trim(arguments)) => trim::run(session, &arguments).await,
         Word::Grant(arguments) => grant::run(session, &arguments).await,
         Word::Org(OrgWord::Open(arguments)) => org::open(session, &arguments).await,
         Word::Org(OrgWord::List) => org_list::run(session).await,
@@ -258,7 +302,10 @@ async fn carry_out(session: &Session, word: Word) -> Result<(), CliError> {
         Word::Rates(RatesWord::Apply(arguments)) => rates::apply(session, &arguments).await,
         Word::Rates(RatesWord::List(arguments)) => rates::list(session, &arguments).await,
         Word::Ledger(LedgerWord::Migrate) => migrate::run(session).await,
-        Word::Ledger(LedgerWord::Verify) => verify::run(session).await,
+        Word::Ledger(LedgerWord::Verify(arguments)) => verify::run(session, &arguments).await,
+        Word::Ledger(LedgerWord::Checkpoint(arguments)) => checkpoint::run(session, &arguments).await,
+        Word::Ledger(LedgerWord::Rebuild(arguments)) => rebuild::run(session, &arguments).await,
+        Word::Ledger(LedgerWord::Promote(arguments)) => promote::run(session, &arguments).await,
         Word::Quarantine(QuarantineWord::List(arguments)) => quarantine::list(session, &arguments).await,
         Word::Quarantine(QuarantineWord::Show(arguments)) => quarantine::show(session, &arguments).await,
         Word::Quarantine(QuarantineWord::Release(arguments)) => {

@@ -16,13 +16,9 @@ struct Answer {
 }
 
 pub(crate) async fn run(session: &Session) -> Result<(), CliError> {
-    let url = match &session.config.postgres.migrate_url {
-        Some(url) if !url.is_empty() => url,
-        _ => &session.config.require_postgres()?.url,
-    };
     let schema = Schema::default();
     let Migrated { database, is_new_database, new_roles, applied } =
-        Ledger::migrate(url.expose(), &schema).await?;
+        Ledger::migrate(session.owner_url()?, &schema).await?;
     let answer = Answer {
         database,
         is_new_database,

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use fluxori_archive::{Archive, Source};
 use fluxori_core::digest::Digest;
 use fluxori_core::fold::{Halt, LogIdentity};
 use fluxori_core::time::Timestamp;
-use fluxori_ledger::Ledger;
+use fluxori_ledger::{Ledger, Schema};
 use fluxori_runtime::config::{self, Config, KafkaConfig, Sources};
 use fluxori_stream::{LogReader, Publisher, PublisherOptions, StreamError, Watermarks};
 use fluxori_wire::Issuer;
@@ -63,6 +64,30 @@ impl Session {
         self.ledger.get_or_try_init(connect).await.cloned()
     }
 
+    /// The ledger in a schema of choice.
+    pub(crate) async fn ledger_in(&self, schema: &Schema) -> Result<Ledger, CliError> {
+        let postgres = self.config.require_postgres()?;
+        Ledger::connect_to(postgres.url.expose(), schema, postgres.max_connections)
+            .await
+            .map_err(CliError::Connect)
+    }
+
+    /// The address of the ledger's database for its owner.
+    pub(crate) fn owner_url(&self) -> Result<&str, CliError> {
+        Ok(match &self.config.postgres.migrate_url {
+            Some(url) if !url.is_empty() => url.expose(),
+            _ => self.config.require_postgres()?.url.expose(),
+        })
+    }
+
+    /// Where the log's records come from: an archive, if one is named, and then the topic.
+    pub(crate) async fn source(&self, archive: Option<&Path>) -> Result<(Source, LogIdentity), CliError> {
+        let reader = self.reader()?;
+        let log = self.log(&reader).await?;
+        let archive = archive.map(|folder| Archive::open_of_log(folder, log.digest)).transpose()?;
+        Ok((Source::new(archive, reader), log))
+    }
+
     /// The digest of the genesis that the configuration names, if it names one.
     pub(crate) fn pinned(&self) -> Option<Digest> {
         self.config.log.genesis.map(|genesis| Digest(*genesis.bytes()))
@@ -114,17 +139,18 @@ pub(crate) async fn watermarks(reader: &LogReader, partition: i32) -> Result<Wat
     }
 }
 
-/// The log that a partition belongs to by its first record; none if the partition is empty.
+/// The log that a partition belongs to by its first record, the genesis or a copy of it; none if the partition is empty.
 pub(crate) async fn identify(
     reader: &LogReader,
     partition: i32,
     pinned: Option<Digest>,
 ) -> Result<Option<LogIdentity>, CliError> {
+    // A topic that was just created is waited for.
     if watermarks(reader, partition).await?.high == 0 {
         return Ok(None);
     }
-    let batch = reader.fetch_one(partition, 0).await?;
-    let Some(first) = batch.iter().next() else { return Ok(None) };
+    let batch = reader.first(partition).await?;
+    let Some(first) = batch.as_ref().and_then(|batch| batch.iter().next()) else { return Ok(None) };
     let append_time = Timestamp::from_millis(first.append_time_ms);
     let record = fluxori_wire::decode(first.key, first.value, append_time);
     Ok(Some(LogIdentity::of_first_record(partition, pinned, &record)?))

@@ -198,7 +198,8 @@ mod tests {
 
     #[test]
     fn a_share_is_rounded_once_half_to_even_at_the_twelfth_place() {
-        let share = |amount: &str, of, to| amount.parse::<Credits>().unwrap().prorated(of, to).unwrap().to_string();
+        let share =
+            |amount: &str, of, to| amount.parse::<Credits>().unwrap().prorated(of, to).unwrap().to_string();
         assert_eq!(share("1000", 15, 30), "500");
         assert_eq!(share("100", 1, 3), "33.333333333333");
         assert_eq!(share("0.000000000001", 1, 2), "0");

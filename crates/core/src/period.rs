@@ -165,7 +165,8 @@ fn instant(zone: Tz, local: NaiveDateTime) -> Option<DateTime<Tz>> {
         LocalResult::None => {
             // Offsets change by whole minutes, and never by more than a day.
             let after = (1..=24 * 60).map(|minutes| local + TimeDelta::minutes(minutes));
-            let later = after.map(|local| zone.from_local_datetime(&local)).find_map(LocalResult::earliest)?;
+            let later =
+                after.map(|local| zone.from_local_datetime(&local)).find_map(LocalResult::earliest)?;
             // Local times may have seconds of their own; the gap ends on a whole minute.
             let seconds = later.timestamp().rem_euclid(60);
             later.checked_sub_signed(TimeDelta::seconds(seconds))

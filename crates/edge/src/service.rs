@@ -164,8 +164,8 @@ async fn in_time(State(deadline): State<Duration>, request: Request, next: Next)
 /// What the log's first record says, if it is the pinned one. Another log does not become the right one; all else may:
 /// `credits log init` may be about to run.
 async fn genesis(reader: &LogReader, pinned: Digest) -> Result<Genesis, Failure<EdgeError>> {
-    let first = reader.fetch_one(0, 0).await.map_err(EdgeError::from)?;
-    let Some(record) = first.iter().next() else {
+    let first = reader.first(0).await.map_err(EdgeError::from)?;
+    let Some(record) = first.as_ref().and_then(|first| first.iter().next()) else {
         return Err(Failure::Transient(Halt::NoGenesis { partition: 0 }.into()));
     };
     let append_time = Timestamp::from_millis(record.append_time_ms);

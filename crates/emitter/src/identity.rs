@@ -32,7 +32,7 @@ impl ClientContext for Quiet {
 impl ConsumerContext for Quiet {}
 
 impl Emitter {
-    /// Reads the genesis record (offset 0 of partition 0) and says which log the topic holds. `pinned` is the digest
+    /// Reads the first record of partition 0, the genesis or a copy of it, and says which log the topic holds. `pinned` is the digest
     /// of the genesis that the configuration names; `None` takes any log. Blocks; ask once, at the start.
     ///
     /// # Errors
@@ -61,7 +61,7 @@ impl Emitter {
         }
         let mut assignment = TopicPartitionList::new();
         assignment
-            .add_partition_offset(topic, 0, Offset::Offset(0))
+            .add_partition_offset(topic, 0, Offset::Beginning)
             .and_then(|()| consumer.assign(&assignment))
             .map_err(|error| failed(&error))?;
         let identity = loop {

@@ -4,7 +4,7 @@ use fluxori_core::digest::Digest;
 use fluxori_core::fold::{Halt, LogIdentity};
 use fluxori_core::id::GLOBAL_KEY;
 use fluxori_core::time::Timestamp;
-use fluxori_stream::{LogReader, Publisher, PublisherOptions, Range, StreamError};
+use fluxori_stream::{LogReader, Publisher, PublisherOptions, Range, StreamError, Watermarks};
 use metrics::counter;
 
 /// Why there are no ticks.
@@ -34,10 +34,12 @@ impl Ticker {
         let partitions = reader.partitions().await?;
         let mut firsts = Vec::new();
         for partition in 0..partitions {
-            if reader.watermarks(partition).await?.high == 0 {
+            // The genesis, or a copy of it where older records were archived and deleted.
+            let Watermarks { low, high } = reader.watermarks(partition).await?;
+            if low == high {
                 return Err(TickError::NotBegun(partition));
             }
-            firsts.push(Range { partition, start: 0, end: 1 });
+            firsts.push(Range { partition, start: low, end: low.saturating_add(1) });
         }
         let mut scan = reader.scan(&firsts, 1)?;
         while let Some(first) = scan.next().await? {

@@ -1,11 +1,11 @@
 //! Applies the log to the ledger in Postgres, exactly once.
 
-mod batch;
-mod commits;
 mod processor;
 
 use std::process::ExitCode;
 
+use fluxori_applier::{Applier, Bounds, Limits};
+use fluxori_core::digest::Digest;
 use fluxori_ledger::{Ledger, LedgerError};
 use fluxori_runtime::config::PostgresConfig;
 use fluxori_runtime::retry::Failure;
@@ -13,8 +13,7 @@ use fluxori_runtime::{Context, retry};
 use fluxori_stream::{ConsumerGroup, ConsumerOptions, GroupStatus};
 use tokio::sync::watch;
 
-use crate::batch::Bounds;
-use crate::processor::{LedgerProcessor, Limits};
+use crate::processor::LedgerProcessor;
 
 /// What one thread folds another commits and frees, millions of small values a second: the C library's allocator spent
 /// a third of the service's time on that.
@@ -65,8 +64,8 @@ async fn serve(context: Context) -> Result<(), Box<dyn std::error::Error + Send 
         // The others are for loading.
         commits: usize::try_from(postgres.max_connections / 2).unwrap_or(1),
     };
-    let processor = LedgerProcessor::new(ledger, owner, genesis, context.health.clone(), limits);
-    Ok(group.run(processor, stop).await?)
+    let applier = Applier::new(ledger, owner, Digest(genesis), limits);
+    Ok(group.run(LedgerProcessor::new(applier, context.health.clone()), stop).await?)
 }
 
 /// Connects to a ledger that is as this build needs it. The schema is its owner's to make and to migrate.

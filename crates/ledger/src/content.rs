@@ -3,17 +3,20 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Display, Write as _};
+use std::sync::Arc;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use fluxori_core::digest::{Canonical, Digest};
 use fluxori_core::fold::{Allocation, PlanState};
 use fluxori_core::id::{EventId, OrgId};
+use fluxori_core::rates::PricingTier;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::commit::{CommandRow, PostingRow, QuarantineRow};
+use crate::commit::{CommandRow, GlobalRecord, PostingRow, QuarantineRow};
 use crate::error::LedgerError;
 use crate::rows::allocation::AllocationRow;
+use crate::rows::global::{GlobalColumns, TierColumns};
 use crate::rows::organization::PlanRow;
 use crate::rows::outcome::{CommandColumns, DISMISSED, QuarantineColumns, RELEASED, STATUS, WAITING};
 use crate::rows::posting::TransactionRow;
@@ -21,7 +24,8 @@ use crate::rows::posting::TransactionRow;
 /// Which row, of whom: in words.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RowKey {
-    /// Whose it is; [`crate::GLOBAL_ORG`] for global commands, empty where no org could be read.
+    /// Whose it is; [`crate::GLOBAL_ORG`] for global commands, empty for global records and prices, and where no org could be
+    /// read.
     pub org_id: String,
     /// In which partition its record lies; none for allocations.
     pub partition: Option<i32>,
@@ -140,7 +144,7 @@ impl Display for SortedJson<'_> {
 pub struct Contents {
     /// By org: digest over every column of every posting, in order.
     pub postings: BTreeMap<String, Digest>,
-    /// Allocations, outcomes of commands, quarantined records.
+    /// All others: allocations, outcomes of commands, quarantined and global records, prices, plans.
     pub rows: BTreeMap<RowKey, RowText>,
     quarantined: HashMap<(OrgId, EventId, Digest), Vec<RowKey>>,
 }
@@ -225,6 +229,26 @@ impl Contents {
     /// The event of a correction that waited has come.
     pub fn remove_waiting_correction(&mut self, org: &OrgId, event: EventId) {
         self.rows.remove(&waiting_correction(org.as_str(), event.0, 0).0);
+    }
+
+    /// A global record that was carried out or rejected.
+    pub fn put_global(&mut self, partition: i32, record: &GlobalRecord) {
+        self.put(GlobalColumns::of(partition, record).text());
+    }
+
+    /// A price that came into force.
+    ///
+    /// # Errors
+    /// It cannot be written as a row.
+    pub fn put_tier(&mut self, tier: &Arc<PricingTier>) -> Result<(), LedgerError> {
+        self.put(TierColumns::of(tier)?.text());
+        Ok(())
+    }
+
+    /// Leaves out what is not an org's.
+    pub fn keep_org(&mut self, org: &OrgId) {
+        self.postings.retain(|of, _| of == org.as_str());
+        self.rows.retain(|key, _| key.org_id == org.as_str());
     }
 
     pub(crate) fn put(&mut self, (key, text): (RowKey, RowText)) {

@@ -68,6 +68,28 @@ pub enum LedgerError {
     /// The schema could not be brought up to date.
     #[error("migrating the ledger's schema: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
+    /// A rebuilt ledger cannot take the live one's place.
+    #[error("not promoted: {reason}")]
+    NotPromoted {
+        /// Why.
+        reason: String,
+    },
+    /// Two rebuilds of one schema.
+    #[error(
+        "another process is rebuilding schema {schema}; wait until it has ended, or rebuild into another one"
+    )]
+    RebuildUnderWay {
+        /// The schema.
+        schema: String,
+    },
+    /// A checkpoint that cannot be written, read or restored.
+    #[error("checkpoint {}: {problem}", folder.display())]
+    Checkpoint {
+        /// Its folder.
+        folder: std::path::PathBuf,
+        /// What is wrong, and how to mend it.
+        problem: String,
+    },
     /// Somebody else has taken the partition over.
     #[error("partition {partition} was taken over by another consumer (epoch {found}, ours is {ours})")]
     Fenced {

@@ -3,11 +3,13 @@
 //! The phases of a batch are load -> fold -> write. Loading and folding change nothing; all writes of a batch, the
 //! cursor and the check of the epoch are one transaction ([`Ledger::commit`]).
 
+mod checkpoint;
 mod commit;
 mod content;
 mod error;
 mod load;
 mod migrate;
+mod promote;
 mod read;
 mod roles;
 mod rows;
@@ -19,11 +21,13 @@ use std::time::Duration;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
+pub use checkpoint::Checkpoint;
 pub use commit::{BatchWrite, CommandRow, Cursor, GlobalRecord, PostingRow, QuarantineRow, corrected};
 pub use content::{ColumnDifference, Contents, RowKey, RowText, posting_text};
 pub use error::LedgerError;
 pub use load::{Loaded, Needed, StoredCharge, WaitingRecord};
 pub use migrate::Migrated;
+pub use promote::{Comparison, Promoted, Promotion, RebuildLock};
 pub use read::*;
 pub use roles::{LEDGER_ROLE, READER_ROLE};
 pub use schema::Schema;

@@ -9,11 +9,13 @@ mod transactions;
 mod verify;
 
 pub use cursors::PartitionCursor;
+pub(crate) use cursors::cursors as cursors_in;
 pub use operator::{FoldSnapshot, QuarantinedBytes};
 pub use outcomes::{CommandOutcome, QuarantineFilter, QuarantinedRecord};
 pub use snapshot::{OrgSnapshot, OrgSums, Organization};
 pub use tiers::TierRecord;
 pub use transactions::TransactionRecord;
+pub(crate) use verify::heads as heads_in;
 pub use verify::{Heads, RowSums};
 
 use crate::LedgerError;

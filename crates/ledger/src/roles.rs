@@ -68,3 +68,15 @@ pub(crate) async fn grant_ledger(owner: &mut PgConnection, schema: &str) -> Resu
     sqlx::raw_sql(AssertSqlSafe(grants)).execute(owner).await?;
     Ok(())
 }
+
+/// Takes from the ledger consumer's role what it may write in a schema that is the ledger no more.
+pub(crate) async fn freeze(owner: &mut PgConnection, schema: &str) -> Result<(), LedgerError> {
+    let revokes = format!(
+        "REVOKE INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} FROM {LEDGER_ROLE};
+         REVOKE USAGE ON ALL SEQUENCES IN SCHEMA {schema} FROM {LEDGER_ROLE};
+         ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} REVOKE INSERT, UPDATE, DELETE ON TABLES FROM {LEDGER_ROLE};
+         ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} REVOKE USAGE ON SEQUENCES FROM {LEDGER_ROLE}"
+    );
+    sqlx::raw_sql(AssertSqlSafe(revokes)).execute(owner).await?;
+    Ok(())
+}

@@ -61,6 +61,14 @@ impl Ledger {
         self.check_migrations(self.schema.as_str(), &migrate::LEDGER).await
     }
 
+    /// As [`Ledger::check_schema`], for those who only read the ledger.
+    ///
+    /// # Errors
+    /// As [`Ledger::check_schema`].
+    pub async fn check_tables(&self) -> Result<(), LedgerError> {
+        self.check_migrations(self.schema.as_str(), &migrate::LEDGER).await
+    }
+
     async fn check_migrations(&self, schema: &str, wanted: &Migrator) -> Result<(), LedgerError> {
         let behind = || LedgerError::SchemaBehind { schema: schema.to_owned() };
         let found: Option<(bool, bool, String)> = sqlx::query_as(

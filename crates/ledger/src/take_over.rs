@@ -1,12 +1,8 @@
 //! Taking a partition over: a new epoch, the cursor, and what the fold starts from.
 
-use std::time::Duration;
-
 use fluxori_core::fold::Counters;
 use fluxori_core::id::OrgId;
 use fluxori_core::time::Timestamp;
-
-use sqlx::PgConnection;
 
 use crate::Ledger;
 use crate::commit::{Cursor, GlobalRecord};
@@ -26,58 +22,22 @@ pub struct TakenOver {
     pub boundaries: Vec<(Timestamp, OrgId)>,
 }
 
-/// So long a take-over waits for a commit of the former owner that is under way.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 impl Ledger {
-    /// Locks the partition's epoch until the transaction ends, and raises it.
-    async fn raise_epoch(
-        &self,
-        connection: &mut PgConnection,
-        partition: i32,
-        owner: &str,
-    ) -> Result<i64, LedgerError> {
-        let backend =
-            sqlx::query_scalar!(r#"SELECT pg_backend_pid() AS "pid!""#).fetch_one(&mut *connection).await?;
-        let raise = sqlx::query_scalar!(
-            "INSERT INTO control.partition_epochs (log_partition, epoch, owner) VALUES ($1, 1, $2)
-             ON CONFLICT (log_partition) DO UPDATE
+    /// Takes a partition over: raises its epoch, which refuses every later commit of whoever had it before, and reads
+    /// cursor, global records and boundaries. Waits for a commit of the former owner that is under way.
+    pub async fn take_over(&self, partition: i32, owner: &str) -> Result<TakenOver, LedgerError> {
+        let mut transaction = self.pool.begin().await?;
+        let epoch = sqlx::query_scalar!(
+            "INSERT INTO control.partition_epochs (ledger, log_partition, epoch, owner)
+             VALUES (current_schema(), $1, 1, $2)
+             ON CONFLICT (ledger, log_partition) DO UPDATE
              SET epoch = partition_epochs.epoch + 1, owner = excluded.owner, taken_at = now()
              RETURNING epoch",
             partition,
             owner,
         )
-        .fetch_one(connection);
-        let mut raise = std::pin::pin!(raise);
-        loop {
-            match tokio::time::timeout(PATIENCE, &mut raise).await {
-                Ok(raised) => return Ok(raised?),
-                Err(_) => self.end_blockers_of(backend).await,
-            }
-        }
-    }
-
-    /// Ends the sessions that keep a take-over waiting. A consumer that was frozen in the middle of sending a batch keeps
-    /// its partition's epoch locked: its session counts as busy, so no time-out of Postgres ends it.
-    async fn end_blockers_of(&self, backend: i32) {
-        let ended = sqlx::query_scalar!(
-            r#"SELECT count(pg_terminate_backend(blocker)) AS "count!" FROM unnest(pg_blocking_pids($1)) AS blocker"#,
-            backend,
-        )
-        .fetch_one(&self.pool)
-        .await;
-        match ended {
-            Ok(0) => {}
-            Ok(ended) => tracing::warn!(ended, "ended sessions of a former owner that kept its partition locked"),
-            Err(error) => tracing::warn!(%error, "a former owner keeps its partition locked"),
-        }
-    }
-
-    /// Takes a partition over: raises its epoch, which refuses every later commit of whoever had it before, and reads
-    /// cursor, global records and boundaries. Waits for a commit of the former owner that is under way.
-    pub async fn take_over(&self, partition: i32, owner: &str) -> Result<TakenOver, LedgerError> {
-        let mut transaction = self.pool.begin().await?;
-        let epoch = self.raise_epoch(&mut transaction, partition, owner).await?;
+        .fetch_one(&mut *transaction)
+        .await?;
         let cursor = sqlx::query!(
             "SELECT next_offset, log_time, last_append_time, last_record_digest, outcomes_digest, records, debited,
                     commands, rejected, duplicates, quarantined, released, superseded

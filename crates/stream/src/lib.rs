@@ -6,6 +6,7 @@
 //! - [`LogReader`]: watermarks, one record, or ranges of records, for those who only read.
 //! - [`Publisher`]: appends a record to a partition and returns its [`Position`].
 //! - [`TopicSpec`]: creates the log's topic, or says how an existing one differs.
+//! - [`delete_before`]: deletes what is archived.
 //!
 //! Headers of records are never read or written.
 
@@ -16,6 +17,7 @@ mod group;
 mod publisher;
 mod reader;
 mod topic;
+mod trim;
 
 pub use batch::{Batch, Record};
 pub use error::StreamError;
@@ -26,3 +28,4 @@ pub use group::{
 pub use publisher::{Delivery, Position, Publisher, PublisherOptions};
 pub use reader::{LogReader, Range, Scan, Watermarks};
 pub use topic::{Created, TopicSpec};
+pub use trim::{committed_offsets, delete_before};

@@ -99,6 +99,25 @@ impl LogReader {
         scan.next().await?.ok_or(missing)
     }
 
+    /// The first record that the log holds of a partition, as a batch of one; none if it holds none. Where older ones
+    /// were archived and deleted, it is a copy of the genesis (`credits log trim`).
+    ///
+    /// # Errors
+    /// As [`Self::fetch_one`].
+    pub async fn first(&self, partition: i32) -> Result<Option<Batch>, StreamError> {
+        loop {
+            let Watermarks { low, high } = self.watermarks(partition).await?;
+            if low == high {
+                return Ok(None);
+            }
+            match self.fetch_one(partition, low).await {
+                // Deleted in between.
+                Err(StreamError::OffsetMissing { low: now, .. }) if now > low => {}
+                first => return first.map(Some),
+            }
+        }
+    }
+
     /// Everything that the log holds now, as ranges for [`Self::scan`].
     ///
     /// # Errors

@@ -4,6 +4,9 @@ pub enum WireError {
     /// Avro refused.
     #[error("Avro: {0}")]
     Avro(#[from] apache_avro::Error),
+    /// An object container file of something else.
+    #[error("the file holds no archived records: its schema is another one")]
+    OtherSchema,
     /// Above the largest record.
     #[error("the record has {0} bytes, more than 1 MiB")]
     TooLarge(usize),

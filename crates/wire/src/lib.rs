@@ -1,5 +1,6 @@
-//! Bytes to types and back: Avro in single-object encoding, signatures, positions. No I/O but the issuers' key files.
+//! Bytes to types and back: Avro in single-object encoding, signatures, positions, archives. No I/O but the issuers' key files.
 
+mod archive;
 mod command;
 mod decode;
 mod error;
@@ -8,6 +9,7 @@ mod json;
 mod position;
 mod schema;
 
+pub use archive::{ArchiveFileReader, ArchiveFileWriter, ArchivedRecord};
 pub use command::encode_payload;
 pub use decode::{decode, encode_usage};
 pub use error::WireError;

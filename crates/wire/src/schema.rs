@@ -50,8 +50,7 @@ pub(crate) static PAYLOAD: LazyLock<Codec> = LazyLock::new(|| Codec::new(&SCHEMA
 impl Codec {
     #[expect(clippy::expect_used, reason = "the schemas are compiled in, and every test reads them")]
     fn new(schema: &SchemaInForce) -> Self {
-        // What a record claims to hold can never make a reader allocate more than a record can have.
-        max_allocation_bytes(2 * MAX_RECORD_BYTES);
+        bound_allocations();
         let schema: &'static Schema =
             Box::leak(Box::new(Schema::parse_str(schema.text).expect("a valid schema")));
         let mut header = [0; HEADER_BYTES];
@@ -94,6 +93,12 @@ impl Codec {
             Err(serde::de::Error::custom(format!("{} bytes too many", datum.len())))
         }
     }
+}
+
+/// What a record claims to hold can never make a reader allocate more than a block of an archive takes: the largest
+/// record of a topic, 2 MiB, and what lies before it. Whoever comes first sets it for the whole process.
+pub(crate) fn bound_allocations() {
+    max_allocation_bytes(4 * MAX_RECORD_BYTES);
 }
 
 /// Whether the bytes are in single-object encoding at all, of whatever schema.

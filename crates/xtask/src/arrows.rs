@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::cargo::{cargo, output};
 
 /// What each crate of ours may depend on among ours. Services may use everything here but one another.
-const OURS: [(&str, &[&str]); 12] = [
+const OURS: [(&str, &[&str]); 14] = [
     ("fluxori-core", &[]),
     ("fluxori-runtime", &[]),
     ("fluxori-stream", &[]),
@@ -17,6 +17,11 @@ const OURS: [(&str, &[&str]); 12] = [
     ("fluxori-ledger", &["fluxori-core"]),
     ("fluxori-analytics", &["fluxori-core"]),
     ("fluxori-emitter", &["fluxori-core", "fluxori-wire"]),
+    ("fluxori-archive", &["fluxori-core", "fluxori-wire", "fluxori-stream"]),
+    (
+        "fluxori-applier",
+        &["fluxori-core", "fluxori-wire", "fluxori-ledger", "fluxori-stream", "fluxori-runtime"],
+    ),
     ("xtask", &["fluxori-stack"]),
     ("e2e", LIBRARIES),
     ("benches", LIBRARIES),
@@ -31,6 +36,8 @@ const LIBRARIES: &[&str] = &[
     "fluxori-analytics",
     "fluxori-runtime",
     "fluxori-emitter",
+    "fluxori-archive",
+    "fluxori-applier",
     "fluxori-stack",
 ];
 
@@ -42,6 +49,8 @@ const LIBRARIES_OF_SERVICES: &[&str] = &[
     "fluxori-analytics",
     "fluxori-runtime",
     "fluxori-emitter",
+    "fluxori-archive",
+    "fluxori-applier",
 ];
 
 const SERVICES: [&str; 6] =

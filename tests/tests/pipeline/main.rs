@@ -4,3 +4,4 @@ mod commands;
 mod faults;
 mod ingest;
 mod ledger;
+mod rebuild;

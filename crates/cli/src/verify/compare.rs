@@ -66,10 +66,10 @@ impl Comparison<'_> {
     }
 }
 
-/// Compares partitions, then orgs by id, then their postings, then all other rows.
-pub(super) fn compare(heads: &Heads, folds: &Folds) -> Vec<Difference> {
+/// Compares partitions, unless only one org was folded, then orgs by id, then their postings, then all other rows.
+pub(super) fn compare(heads: &Heads, folds: &Folds, whole: bool) -> Vec<Difference> {
     let mut found = Vec::new();
-    for cursor in &heads.cursors {
+    for cursor in heads.cursors.iter().filter(|_| whole) {
         if let Some(fold) = folds.partitions.get(&cursor.partition) {
             compare_partition(cursor, fold, &mut found);
         }

@@ -1,21 +1,22 @@
 //! The whole log, folded in memory.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::sync::Arc;
 
+use fluxori_archive::{Source, SourceScan};
 use fluxori_core::command::CommandBody;
 use fluxori_core::digest::Digest;
-use fluxori_core::fold::{
-    Allocation, Context, Counters, FoldError, Outcome, PartitionFold, Past, PlanState,
-};
-use fluxori_core::id::{EventId, OrgId};
+use fluxori_core::fold::{Allocation, Context, Counters, FoldError, Outcome, PartitionFold, Past, PlanState};
+use fluxori_core::id::{EventId, GLOBAL_KEY, OrgId};
+use fluxori_core::rates::PricingTier;
 use fluxori_core::record::Body;
 use fluxori_core::time::Timestamp;
-use fluxori_ledger::{CommandRow, Contents, PartitionCursor, PostingRow, QuarantineRow};
-use fluxori_stream::{Batch, LogReader, Range, Scan};
-use indicatif::{ProgressBar, ProgressStyle};
+use fluxori_ledger::{CommandRow, Contents, GlobalRecord, PartitionCursor, PostingRow, QuarantineRow};
+use fluxori_stream::{Batch, Range, Record};
+use indicatif::ProgressBar;
 
 use crate::error::CliError;
+use crate::progress;
 
 /// Records in one batch of the scan.
 const BATCH: usize = 5_000;
@@ -41,16 +42,20 @@ pub(super) struct Changes {
     corrected: Vec<(OrgId, EventId)>,
     plans: Vec<(OrgId, Option<PlanState>)>,
     allocations: Vec<(OrgId, Allocation)>,
+    globals: Vec<GlobalRecord>,
+    /// Prices that came into force.
+    tiers: Vec<Arc<PricingTier>>,
 }
 
-/// Folds every partition from its first record up to its cursor.
+/// Folds every partition from its first record up to its cursor; of one org only, if it is named.
 pub(super) async fn fold(
-    reader: &LogReader,
+    source: &Source,
     pinned: Option<Digest>,
     cursors: &[PartitionCursor],
+    only: Option<&OrgId>,
 ) -> Result<Folds, CliError> {
     let mut folds = Folds::default();
-    let mut folding = Folding::begin(reader, pinned, cursors).await?;
+    let mut folding = Folding::begin(source, pinned, cursors, only).await?;
     while let Some((partition, changes)) = folding.next().await? {
         absorb(&mut folds.contents, partition, changes)?;
     }
@@ -77,12 +82,14 @@ fn absorb(contents: &mut Contents, partition: i32, changes: Changes) -> Result<(
     for (org, allocation) in &changes.allocations {
         contents.put_allocation(org, allocation)?;
     }
+    changes.globals.iter().for_each(|record| contents.put_global(partition, record));
+    changes.tiers.iter().try_for_each(|tier| contents.put_tier(tier))?;
     Ok(())
 }
 
 /// A fold under way, batch by batch.
 pub(super) struct Folding {
-    scan: Scan,
+    scan: SourceScan,
     partitions: BTreeMap<i32, Folded>,
     progress: ProgressBar,
 }
@@ -91,28 +98,37 @@ pub(super) struct Folding {
 struct Folded {
     fold: PartitionFold,
     past: Past,
+    /// The org whose records are folded, if not all are.
+    only: Option<OrgId>,
 }
 
 impl Folding {
     pub(super) async fn begin(
-        reader: &LogReader,
+        source: &Source,
         pinned: Option<Digest>,
         cursors: &[PartitionCursor],
+        only: Option<&OrgId>,
     ) -> Result<Self, CliError> {
         let mut partitions = BTreeMap::new();
         let mut ranges = Vec::new();
         for cursor in cursors {
             let context = Context::new(cursor.partition, pinned);
             let fold = PartitionFold::new(context, Counters::default(), Digest::default());
-            partitions.insert(cursor.partition, Folded { fold, past: Past::default() });
+            let folded = Folded { fold, past: Past::default(), only: only.cloned() };
+            partitions.insert(cursor.partition, folded);
             ranges.push(Range { partition: cursor.partition, start: 0, end: cursor.cursor.next_offset });
         }
-        let mut scan = reader.scan(&ranges, BATCH)?;
+        let total = ranges.iter().map(|range| range.end - range.start).sum();
+        let progress = progress::records("looking for corrections", total);
+        let mut scan = source.scan(&ranges, BATCH).await?;
         while let Some(batch) = scan.next().await? {
             let Some(folded) = partitions.get_mut(&batch.partition()) else { continue };
             folded.watch(&batch);
+            progress.inc(progress::count(batch.len()));
         }
-        Ok(Self { progress: progress(&ranges), scan: reader.scan(&ranges, BATCH)?, partitions })
+        progress.finish_and_clear();
+        let progress = progress::records("folding the log", total);
+        Ok(Self { progress, scan: source.scan(&ranges, BATCH).await?, partitions })
     }
 
     /// Folds the next batch of any partition; none if all are at their cursors.
@@ -128,10 +144,17 @@ impl Folding {
     }
 }
 
+/// Whether a record counts where only those of one org are folded: its own, and what holds for every org.
+fn is_folded(only: Option<&OrgId>, raw: &Record<'_>) -> bool {
+    only.is_none_or(|org| {
+        raw.key.is_some_and(|key| key == org.as_str().as_bytes() || key == GLOBAL_KEY.as_bytes())
+    })
+}
+
 impl Folded {
     /// Notes which events later records correct, supersede or release: of them all is kept, of the others the id.
     fn watch(&mut self, batch: &Batch) {
-        for raw in batch.iter() {
+        for raw in batch.iter().filter(|raw| is_folded(self.only.as_ref(), raw)) {
             let append_time = Timestamp::from_millis(raw.append_time_ms);
             let record = fluxori_wire::decode(raw.key, raw.value, append_time);
             if let Some((org, event)) = Past::to_watch(&record) {
@@ -142,9 +165,14 @@ impl Folded {
 
     fn apply(&mut self, batch: &Batch) -> Result<Changes, CliError> {
         let mut changes = Changes::default();
+        let mut revisions = self.fold.context().rates().revisions().len();
         for raw in batch.iter() {
             let offset = raw.offset;
             let append_time = Timestamp::from_millis(raw.append_time_ms);
+            if !is_folded(self.only.as_ref(), &raw) {
+                self.fold.leave_out(append_time);
+                continue;
+            }
             let record = fluxori_wire::decode(raw.key, raw.value, append_time);
             let applied = self.fold.apply(&mut self.past, &record).map_err(|error| match error {
                 FoldError::Halt(halt) => CliError::from(halt),
@@ -178,16 +206,23 @@ impl Folded {
                     value: raw.value.map(<[u8]>::to_vec),
                     quarantined,
                 }),
-                Outcome::Debited
-                | Outcome::Superseded
-                | Outcome::Global(_)
-                | Outcome::Tick
-                | Outcome::Duplicate(_) => {}
+                Outcome::Global(_) => {
+                    let value = raw.value.unwrap_or_default().to_vec();
+                    changes.globals.push(GlobalRecord { offset, append_time, value });
+                    let rates = self.fold.context().rates();
+                    if rates.revisions().len() != revisions {
+                        revisions = rates.revisions().len();
+                        changes.tiers.extend(rates.tiers());
+                    }
+                }
+                Outcome::Debited | Outcome::Superseded | Outcome::Tick | Outcome::Duplicate(_) => {}
             }
         }
         self.fold.drain_touched(|state| {
             let changed = state.take_changed();
-            changes.allocations.extend(changed.into_iter().map(|allocation| (state.org().clone(), allocation)));
+            changes
+                .allocations
+                .extend(changed.into_iter().map(|allocation| (state.org().clone(), allocation)));
             if state.take_plan_change() {
                 changes.plans.push((state.org().clone(), state.record.plan.clone()));
             }
@@ -195,16 +230,4 @@ impl Folded {
         changes.corrected = fluxori_ledger::corrected(&changes.postings);
         Ok(changes)
     }
-}
-
-/// A bar on standard error, if that is a terminal.
-fn progress(ranges: &[Range]) -> ProgressBar {
-    let total: i64 = ranges.iter().map(|range| range.end - range.start).sum();
-    let bar = ProgressBar::new(u64::try_from(total).unwrap_or_default());
-    let style = "folding the log {wide_bar} {human_pos}/{human_len} records, {per_sec}, {eta} left";
-    if let Ok(style) = ProgressStyle::with_template(style) {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
 }

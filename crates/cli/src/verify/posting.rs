@@ -1,8 +1,8 @@
-//! Which posting of an org differs: a second pass over its partition, with the rows of each batch beside it.
+//! Which posting of an org differs: a second pass over its own records, with the rows of each batch beside it.
 
+use fluxori_archive::Source;
 use fluxori_core::id::OrgId;
 use fluxori_ledger::{ColumnDifference, Heads, Ledger, PostingRow, RowText, posting_text};
-use fluxori_stream::LogReader;
 
 use super::compare::Difference;
 use super::fold::Folding;
@@ -14,7 +14,7 @@ use crate::session::Session;
 pub(super) async fn first_posting(
     session: &Session,
     ledger: &Ledger,
-    reader: &LogReader,
+    source: &Source,
     heads: &Heads,
     difference: &Difference,
 ) -> Result<Option<Difference>, CliError> {
@@ -24,7 +24,7 @@ pub(super) async fn first_posting(
     let Some(partition) = difference.partition else { return Ok(None) };
     let cursors: Vec<_> =
         heads.cursors.iter().filter(|cursor| cursor.partition == partition).cloned().collect();
-    let mut folding = Folding::begin(reader, session.pinned(), &cursors).await?;
+    let mut folding = Folding::begin(source, session.pinned(), &cursors, Some(&org)).await?;
     while let Some((_, changes)) = folding.next().await? {
         let expected: Vec<_> = changes.postings.into_iter().filter(|row| row.posting.org == org).collect();
         let (Some(first), Some(last)) = (expected.first(), expected.last()) else { continue };

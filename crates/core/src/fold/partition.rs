@@ -126,6 +126,11 @@ impl PartitionFold {
         &self.context
     }
 
+    /// Lets the log's time go on by a record that is left out: a fold of one org leaves out those of others.
+    pub fn leave_out(&mut self, append_time: Timestamp) {
+        self.context.resume_at(append_time);
+    }
+
     /// The counters so far.
     #[must_use]
     pub const fn counters(&self) -> Counters {
@@ -333,8 +338,7 @@ impl PartitionFold {
             past.add_charged(org.clone(), correction.event_id, correction.before.clone());
         }
         let kind = admitted.command.body.kind();
-        let waits =
-            kind == CommandKind::Correct && rejection.is_none() && admitted.correction.is_none();
+        let waits = kind == CommandKind::Correct && rejection.is_none() && admitted.correction.is_none();
         Ok(Outcome::Command {
             org,
             command_id: admitted.command.command_id,

@@ -174,8 +174,8 @@ pub(super) fn check_time(occurred_at: Timestamp, now: Timestamp) -> Result<(), V
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::event;
     use super::super::UsageEvent;
+    use super::super::tests::event;
     use super::*;
 
     fn refused(change: impl FnOnce(&mut UsageFields)) -> Violation {

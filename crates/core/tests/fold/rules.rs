@@ -188,7 +188,10 @@ fn a_policy_can_absorb_what_nothing_covers() {
     let mut log = Log::new();
     log.command(
         "acme",
-        CommandBody::OpenOrg(org("acme"), Policy { overdraft: Some(OverdraftPolicy::Absorb), ..Policy::default() }),
+        CommandBody::OpenOrg(
+            org("acme"),
+            Policy { overdraft: Some(OverdraftPolicy::Absorb), ..Policy::default() },
+        ),
     );
     log.usage("acme", 1, 1000, 0);
     let state = Folded::of(&log).org("acme").clone();
@@ -229,9 +232,8 @@ fn during_the_grace_usage_burns_what_was_valid_when_it_occurred() {
     log.usage_with("acme", 1, 800, 0, |event| event.occurred_at = boundary.before(minutes(1)));
     log.usage_with("acme", 2, 1600, 0, |event| event.occurred_at = boundary);
     let folded = Folded::of(&log);
-    let consumed = |id: AllocationId| {
-        folded.org("acme").allocations().find(|a| a.id == id).map(|a| a.consumed).unwrap()
-    };
+    let consumed =
+        |id: AllocationId| folded.org("acme").allocations().find(|a| a.id == id).map(|a| a.consumed).unwrap();
     assert_eq!((consumed(first), consumed(second)), (credits("1"), credits("2")));
 }
 

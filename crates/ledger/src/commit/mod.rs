@@ -90,7 +90,11 @@ impl CommandRow {
                 (Some(org.clone()), *kind, *payload_digest, rejection)
             }
             Outcome::Global(global) => (None, global.kind, global.payload_digest, &global.rejection),
-            Outcome::Debited | Outcome::Superseded | Outcome::Tick | Outcome::Duplicate(_) | Outcome::Quarantined(_) => {
+            Outcome::Debited
+            | Outcome::Superseded
+            | Outcome::Tick
+            | Outcome::Duplicate(_)
+            | Outcome::Quarantined(_) => {
                 return None;
             }
         };
@@ -209,7 +213,8 @@ type Tx = Transaction<'static, Postgres>;
 /// Locks the epoch until the transaction ends, so that a take-over waits for it.
 async fn check_epoch(transaction: &mut Tx, partition: i32, ours: i64) -> Result<(), LedgerError> {
     let found = sqlx::query_scalar!(
-        "SELECT epoch FROM control.partition_epochs WHERE log_partition = $1 FOR SHARE",
+        "SELECT epoch FROM control.partition_epochs
+         WHERE ledger = current_schema() AND log_partition = $1 FOR SHARE",
         partition,
     )
     .fetch_optional(&mut **transaction)

@@ -158,7 +158,9 @@ async fn upsert_orgs(
 pub(super) async fn upsert_plans(transaction: &mut Tx, write: &BatchWrite) -> Result<(), LedgerError> {
     for (org, plan) in &write.plans {
         let Some(plan) = plan else {
-            sqlx::query!("DELETE FROM plans WHERE org_id = $1", org.as_str()).execute(&mut **transaction).await?;
+            sqlx::query!("DELETE FROM plans WHERE org_id = $1", org.as_str())
+                .execute(&mut **transaction)
+                .await?;
             continue;
         };
         let row = PlanRow::of(org, plan)?;

@@ -32,7 +32,7 @@ impl Ledger {
     }
 }
 
-pub(super) async fn cursors<'c>(executor: impl PgExecutor<'c>) -> Result<Vec<PartitionCursor>, LedgerError> {
+pub(crate) async fn cursors<'c>(executor: impl PgExecutor<'c>) -> Result<Vec<PartitionCursor>, LedgerError> {
     let rows = sqlx::query!(
         "SELECT log_partition, next_offset, log_time, last_append_time, last_record_digest, outcomes_digest, records,
                 debited, commands, rejected, duplicates, quarantined, released, superseded, committed_at

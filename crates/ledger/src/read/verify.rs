@@ -10,6 +10,7 @@ use super::cursors::{PartitionCursor, cursors};
 use super::snapshot::{Organization, organizations};
 use crate::content::{Contents, RowText, waiting_correction};
 use crate::rows::allocation::AllocationRow;
+use crate::rows::global::{GlobalColumns, TierColumns};
 use crate::rows::organization::PlanRow;
 use crate::rows::outcome::{CommandColumns, QuarantineColumns};
 use crate::rows::posting::TransactionRow;
@@ -52,13 +53,19 @@ impl Ledger {
     /// All cursors, open orgs and rows in one snapshot. Reads every allocation and posting.
     pub async fn heads(&self) -> Result<Heads, LedgerError> {
         let mut transaction = self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-        let cursors = cursors(&mut *transaction).await?;
-        let organizations = organizations(&mut *transaction).await?;
-        let sums = row_sums(&mut *transaction).await?;
-        let contents = contents(&mut transaction).await?;
+        let heads = heads(&mut transaction, None).await?;
         transaction.commit().await?;
-        // Both are by id, of the same orgs.
-        Ok(Heads { cursors, organizations: organizations.into_iter().zip(sums).collect(), contents })
+        Ok(heads)
+    }
+
+    /// As [`Ledger::heads`], of one org, which lies in `partition`: what is not its own is left out, but for the cursor.
+    pub async fn heads_of(&self, org: &OrgId, partition: i32) -> Result<Heads, LedgerError> {
+        let mut transaction = self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        let mut heads = heads(&mut transaction, Some(org)).await?;
+        transaction.commit().await?;
+        heads.cursors.retain(|cursor| cursor.partition == partition);
+        heads.contents.keep_org(org);
+        Ok(heads)
     }
 
     /// The postings of an org with numbers from `first` to `last`, in words.
@@ -84,8 +91,20 @@ impl Ledger {
     }
 }
 
+/// In a snapshot of the caller's; of one org only, if it is named, and what is nobody's.
+pub(crate) async fn heads(connection: &mut PgConnection, org: Option<&OrgId>) -> Result<Heads, LedgerError> {
+    let cursors = cursors(&mut *connection).await?;
+    let mut organizations = organizations(&mut *connection).await?;
+    organizations.retain(|row| org.is_none_or(|org| row.record.org == *org));
+    let org = org.map(OrgId::as_str);
+    let sums = row_sums(&mut *connection, org).await?;
+    let contents = contents(connection, org).await?;
+    // Both are by id, of the same orgs.
+    Ok(Heads { cursors, organizations: organizations.into_iter().zip(sums).collect(), contents })
+}
+
 /// Page by page, so that only digests of postings are held.
-async fn contents(connection: &mut PgConnection) -> Result<Contents, LedgerError> {
+async fn contents(connection: &mut PgConnection, org: Option<&str>) -> Result<Contents, LedgerError> {
     let mut contents = Contents::default();
     let (mut org_id, mut number) = (String::new(), i64::MIN);
     loop {
@@ -94,10 +113,12 @@ async fn contents(connection: &mut PgConnection) -> Result<Contents, LedgerError
             "SELECT org_id, number, kind, effective_at, recorded_at, amount, entries, event_id, billing_digest, command_id,
                     user_id, module, feature, provider, request_model, model, certainty, revision, reservation_id,
                     charge, split, subject_digest, digest, log_partition, log_offset
-             FROM credit_transactions WHERE (org_id, number) > ($1, $2) ORDER BY org_id, number LIMIT $3",
+             FROM credit_transactions
+             WHERE (org_id, number) > ($1, $2) AND ($4::text IS NULL OR org_id = $4) ORDER BY org_id, number LIMIT $3",
             org_id,
             number,
             PAGE,
+            org,
         )
         .fetch_all(&mut *connection)
         .await?;
@@ -110,7 +131,8 @@ async fn contents(connection: &mut PgConnection) -> Result<Contents, LedgerError
         "SELECT org_id, allocation_id, user_id, kind, purchased, priority, scope, effective_at, expires_at,
                 plan_revision, plan_item, period_start, period_end, status, granted, adjusted, moved, consumed,
                 repaid, repaid_in, expired, remaining
-         FROM credit_allocations",
+         FROM credit_allocations WHERE $1::text IS NULL OR org_id = $1",
+        org,
     )
     .fetch_all(&mut *connection)
     .await?;
@@ -119,7 +141,8 @@ async fn contents(connection: &mut PgConnection) -> Result<Contents, LedgerError
         CommandColumns,
         "SELECT org_id, command_id, log_partition, log_offset, kind, payload_digest, rejection, actor, reason, reference,
                 recorded_at
-         FROM commands",
+         FROM commands WHERE $1::text IS NULL OR org_id = $1",
+        org,
     )
     .fetch_all(&mut *connection)
     .await?;
@@ -128,25 +151,47 @@ async fn contents(connection: &mut PgConnection) -> Result<Contents, LedgerError
         QuarantineColumns,
         "SELECT org_id, log_partition, log_offset, reason, event_id, append_time, sha256(key) AS key_digest,
                 sha256(value) AS value_digest, status
-         FROM quarantine",
+         FROM quarantine WHERE $1::text IS NULL OR org_id = $1",
+        org,
     )
     .fetch_all(&mut *connection)
     .await?;
     quarantine.iter().for_each(|row| contents.put(row.text()));
-    let plans = sqlx::query_as!(PlanRow, "SELECT org_id, revision, plan, granted_until FROM plans")
-        .fetch_all(&mut *connection)
-        .await?;
+    let plans = sqlx::query_as!(
+        PlanRow,
+        "SELECT org_id, revision, plan, granted_until FROM plans WHERE $1::text IS NULL OR org_id = $1",
+        org,
+    )
+    .fetch_all(&mut *connection)
+    .await?;
     plans.iter().for_each(|row| contents.put(row.text()));
-    let waiting = sqlx::query!("SELECT org_id, event_id, log_offset FROM waiting_corrections")
-        .fetch_all(connection)
-        .await?;
+    let waiting = sqlx::query!(
+        "SELECT org_id, event_id, log_offset FROM waiting_corrections WHERE $1::text IS NULL OR org_id = $1",
+        org,
+    )
+    .fetch_all(&mut *connection)
+    .await?;
     for row in waiting {
         contents.put(waiting_correction(&row.org_id, row.event_id, row.log_offset));
     }
+    let globals = sqlx::query_as!(
+        GlobalColumns,
+        "SELECT log_partition, log_offset, append_time, sha256(value) AS value_digest FROM global_records",
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    globals.iter().for_each(|row| contents.put(row.text()));
+    let tiers = sqlx::query_as!(
+        TierColumns,
+        "SELECT provider, model, effective_from, revision, aliases, usd_per_million_tokens FROM credit_pricing_tiers",
+    )
+    .fetch_all(connection)
+    .await?;
+    tiers.iter().for_each(|row| contents.put(row.text()));
     Ok(contents)
 }
 
-async fn row_sums<'c>(executor: impl PgExecutor<'c>) -> Result<Vec<RowSums>, LedgerError> {
+async fn row_sums<'c>(executor: impl PgExecutor<'c>, org: Option<&str>) -> Result<Vec<RowSums>, LedgerError> {
     let rows = sqlx::query!(
         r#"SELECT coalesce(a.allocations, 0) AS "allocations!", a.remaining AS "remaining?",
                   a.consumed AS "consumed?", a.expired AS "expired?",
@@ -155,11 +200,13 @@ async fn row_sums<'c>(executor: impl PgExecutor<'c>) -> Result<Vec<RowSums>, Led
            FROM organizations o
            LEFT JOIN (SELECT org_id, count(*) AS allocations, sum(remaining) AS remaining, sum(consumed) AS consumed,
                              sum(expired) AS expired
-                      FROM credit_allocations GROUP BY org_id) AS a ON a.org_id = o.org_id
+                      FROM credit_allocations WHERE $1::text IS NULL OR org_id = $1 GROUP BY org_id) AS a ON a.org_id = o.org_id
            LEFT JOIN (SELECT org_id, count(*) AS postings, sum(amount) FILTER (WHERE kind IN ('debit', 'correct')) AS debited
-                      FROM credit_transactions GROUP BY org_id) AS t ON t.org_id = o.org_id
+                      FROM credit_transactions WHERE $1::text IS NULL OR org_id = $1 GROUP BY org_id) AS t ON t.org_id = o.org_id
            LEFT JOIN credit_transactions last ON last.org_id = o.org_id AND last.number = o.posting_number
+           WHERE $1::text IS NULL OR o.org_id = $1
            ORDER BY o.org_id"#,
+        org,
     )
     .fetch_all(executor)
     .await?;

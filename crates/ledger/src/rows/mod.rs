@@ -1,6 +1,7 @@
 //! Between the types of `fluxori_core` and those of columns.
 
 pub(crate) mod allocation;
+pub(crate) mod global;
 pub(crate) mod organization;
 pub(crate) mod outcome;
 pub(crate) mod posting;
@@ -70,9 +71,9 @@ pub(crate) fn allocation_status(text: &str) -> Result<AllocationStatus, LedgerEr
         AllocationStatus::RollingOver,
         AllocationStatus::Closed,
     ]
-        .into_iter()
-        .find(|status| status.as_str() == text)
-        .ok_or_else(|| unreadable("a status of an allocation", text))
+    .into_iter()
+    .find(|status| status.as_str() == text)
+    .ok_or_else(|| unreadable("a status of an allocation", text))
 }
 
 pub(crate) fn overdraft_policy(text: &str) -> Result<OverdraftPolicy, LedgerError> {

@@ -1,6 +1,8 @@
 //! The shell against a real Postgres.
 
+mod checkpoint;
 mod commit;
+mod promote;
 mod roles;
 mod schema;
 #[cfg(test)]

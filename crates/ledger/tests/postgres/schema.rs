@@ -52,7 +52,7 @@ async fn every_key_and_index_of_the_ledger_contains_org_id() -> Result<()> {
 }
 
 #[tokio::test]
-async fn ledgers_lie_side_by_side_and_share_the_epochs() -> Result<()> {
+async fn ledgers_lie_side_by_side_and_neither_fences_the_other() -> Result<()> {
     let url = database()?;
     let live = Ledger::prepare(&url, 2).await?;
     let schema = Schema::new("rebuilt")?;
@@ -64,7 +64,9 @@ async fn ledgers_lie_side_by_side_and_share_the_epochs() -> Result<()> {
     assert_eq!((live.cursors().await?.len(), rebuilt.cursors().await?.len()), (1, 0));
     let taken = rebuilt.take_over(3, "rebuild").await?;
     assert!(taken.cursor.is_none());
-    let fenced = live.commit(&write(epoch, 10, 20)).await;
+    live.commit(&write(epoch, 10, 20)).await?;
+    rebuilt.take_over(3, "another rebuild").await?;
+    let fenced = rebuilt.commit(&write(taken.epoch, 0, 10)).await;
     assert!(matches!(fenced, Err(LedgerError::Fenced { partition: 3, .. })), "{fenced:?}");
     Ok(())
 }
@@ -81,7 +83,8 @@ async fn statements_that_are_prepared_follow_a_schema_that_is_renamed() -> Resul
     for offset in 0..10 {
         live.commit(&write(epoch, offset, offset + 1)).await?;
     }
-    rebuilt.commit(&write(epoch, 0, 10)).await?;
+    let its_epoch = rebuilt.take_over(3, "rebuild").await?.epoch;
+    rebuilt.commit(&write(its_epoch, 0, 10)).await?;
     let swap = "BEGIN; ALTER SCHEMA ledger RENAME TO retired; ALTER SCHEMA rebuilt RENAME TO ledger; COMMIT";
     sqlx::raw_sql(swap).execute(&PgPool::connect(&url).await?).await?;
     live.commit(&write(epoch, 10, 25)).await?;

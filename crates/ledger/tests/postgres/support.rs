@@ -6,7 +6,9 @@ use fluxori_core::command::{
     Account, AllocationKind, Command, CommandBody, Grant, OverdraftPolicy, Policy, Scope,
 };
 use fluxori_core::digest::Digest;
-use fluxori_core::fold::{Allocation, AllocationStatus, Counters, OrgRecord, OrgState, OrgTotals, Quarantined};
+use fluxori_core::fold::{
+    Allocation, AllocationStatus, Counters, OrgRecord, OrgState, OrgTotals, Quarantined,
+};
 use fluxori_core::id::{AllocationId, CommandId, EventId, OrgId, ReservationId};
 use fluxori_core::posting::{Cause, Entry, Posting, PostingKind, PricedUsage, Target};
 use fluxori_core::pricing::{Charge, ChargeLine, ChargeStatus, Meter};
@@ -92,7 +94,8 @@ pub(crate) fn allocation() -> Allocation {
 }
 
 pub(crate) fn state() -> OrgState {
-    let policy = Policy { overdraft: Some(OverdraftPolicy::Absorb), grace: std::time::Duration::from_millis(1500) };
+    let policy =
+        Policy { overdraft: Some(OverdraftPolicy::Absorb), grace: std::time::Duration::from_millis(1500) };
     let totals = OrgTotals {
         granted: credits("10"),
         adjusted: credits("-1"),

@@ -4,9 +4,7 @@ use super::super::context::{Context, Halt, RULES_VERSION};
 use super::super::past::Past;
 use super::check::check;
 use super::usage::correction;
-use super::{
-    Admission, AdmittedCommand, CorrectedBy, Duplicate, GlobalOutcome, Quarantined, Rejection,
-};
+use super::{Admission, AdmittedCommand, CorrectedBy, Duplicate, GlobalOutcome, Quarantined, Rejection};
 use crate::command::{Command, CommandBody, CommandKind, Correct, Release, SignedCommand};
 use crate::digest::Digest;
 use crate::id::OrgId;
@@ -48,7 +46,10 @@ impl Context {
         let Some(issuer) = self.issuer(&signed.issuer_key_id) else {
             return refused(
                 QuarantineReason::UnknownKey,
-                format!("no key {} is in force: it was never issued, or it was revoked", signed.issuer_key_id),
+                format!(
+                    "no key {} is in force: it was never issued, or it was revoked",
+                    signed.issuer_key_id
+                ),
             );
         };
         if !self.log_id().is_some_and(|log_id| signed.is_signed_by(&issuer.public_key, log_id)) {
@@ -125,12 +126,10 @@ impl Context {
         }
         let decided = match &admitted.command.body {
             CommandBody::Correct(_, correct) => self.admit_correction(past, &admitted, correct),
-            CommandBody::Release(_, release) => {
-                self.release(past, &admitted.org, release).map(|released| {
-                    admitted.released.push(released);
-                    None
-                })
-            }
+            CommandBody::Release(_, release) => self.release(past, &admitted.org, release).map(|released| {
+                admitted.released.push(released);
+                None
+            }),
             _ => Ok(None),
         };
         match decided {
@@ -197,7 +196,9 @@ fn wait(
         return reject(format!("a correction waits for event {event_id} already"));
     }
     if corrections.len() >= MAX_WAITING_CORRECTIONS {
-        return reject(format!("{MAX_WAITING_CORRECTIONS} corrections of the org wait for their events already"));
+        return reject(format!(
+            "{MAX_WAITING_CORRECTIONS} corrections of the org wait for their events already"
+        ));
     }
     corrections.insert(event_id, (Box::new(command.clone()), payload_digest));
     Ok(())

@@ -107,8 +107,8 @@ impl Context {
             let corrected = correction(&event.org_id, event.event_id, by.clone(), &change, before.clone());
             // Where the charge would be out of range, it stays as it is.
             let unchanged = || Change::Replace(Box::new(event.quantities()));
-            let corrected = corrected
-                .or_else(|_| correction(&event.org_id, event.event_id, by, &unchanged(), before));
+            let corrected =
+                corrected.or_else(|_| correction(&event.org_id, event.event_id, by, &unchanged(), before));
             corrected.ok().map(Box::new)
         });
         past.note_charged(&event.org_id, event.event_id, || match &correction {

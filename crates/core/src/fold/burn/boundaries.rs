@@ -76,10 +76,7 @@ impl OrgState {
         self.record.totals.repaid = self.record.totals.repaid.plus(repaid)?;
         let entries = vec![leg(account, id, repaid.negated()), org_leg(Target::Overdraft, repaid)];
         let cause = Cause::Boundary;
-        self.post(
-            book,
-            Draft { kind: PostingKind::Repay, effective_at: at, amount: repaid, entries, cause },
-        );
+        self.post(book, Draft { kind: PostingKind::Repay, effective_at: at, amount: repaid, entries, cause });
         Ok(())
     }
 

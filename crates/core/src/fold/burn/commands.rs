@@ -106,13 +106,7 @@ impl OrgState {
         }
     }
 
-    fn grant(
-        &mut self,
-        id: AllocationId,
-        grant: &Grant,
-        cause: Cause,
-        book: &mut Book<'_>,
-    ) -> CarriedOut {
+    fn grant(&mut self, id: AllocationId, grant: &Grant, cause: Cause, book: &mut Book<'_>) -> CarriedOut {
         if self.allocation_count() >= MAX_ALLOCATIONS {
             return Ok(reject(format!("the org has {MAX_ALLOCATIONS} scheduled and open allocations")));
         }

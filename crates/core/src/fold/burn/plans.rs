@@ -33,7 +33,8 @@ impl OrgState {
         if let Some(later) = self.allocations().filter(begun).map(|a| a.effective_at).max() {
             return Ok(reject(format!("allocations of a plan have opened since: set it as of {later} or later")));
         }
-        let new = plan.as_ref().map_or(0, |plan| plan.items.iter().map(|item| plan.accounts(item).count()).sum());
+        let new =
+            plan.as_ref().map_or(0, |plan| plan.items.iter().map(|item| plan.accounts(item).count()).sum());
         if self.allocation_count().saturating_add(new) > MAX_ALLOCATIONS {
             return Ok(reject(format!("with it the org has more than {MAX_ALLOCATIONS} allocations")));
         }
@@ -109,7 +110,8 @@ impl OrgState {
                 if a.status == AllocationStatus::RollingOver {
                     return item.is_none();
                 }
-                let same = |item: &PlanItem| (item.period_start, item.period_end) == (period.start, period.end);
+                let same =
+                    |item: &PlanItem| (item.period_start, item.period_end) == (period.start, period.end);
                 (period.start..period.end).contains(&at) && !item.is_some_and(same)
             })
         };

@@ -26,12 +26,15 @@ pub(crate) type BatchNumber = u64;
 
 /// The most that one partition keeps in memory between batches; what is in flight may go over.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Bounds {
-    pub(crate) orgs: usize,
-    pub(crate) events: usize,
+pub struct Bounds {
+    /// Orgs whose state is kept.
+    pub orgs: usize,
+    /// Events whose ids are kept.
+    pub events: usize,
 }
 
 /// What admission knows of the past.
+#[derive(Debug)]
 pub(crate) struct Memory {
     pub(super) past: Past,
     orgs: HashMap<OrgId, KnownOrg>,
@@ -44,6 +47,7 @@ pub(crate) struct Memory {
 }
 
 /// An org whose state, or that it is not open, is in memory.
+#[derive(Debug)]
 struct KnownOrg {
     floor: EventId,
     used: BatchNumber,

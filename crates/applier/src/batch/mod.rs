@@ -12,7 +12,8 @@ use fluxori_core::time::Timestamp;
 use fluxori_ledger::{BatchWrite, CommandRow, Cursor, GlobalRecord, PostingRow, QuarantineRow};
 use fluxori_stream::Batch;
 
-pub(crate) use memory::{BatchNumber, Bounds, Memory};
+pub use memory::Bounds;
+pub(crate) use memory::{BatchNumber, Memory};
 
 /// A batch with its records decoded.
 pub(crate) struct Decoded {

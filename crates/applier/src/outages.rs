@@ -15,13 +15,14 @@ use fluxori_runtime::health::Check;
 const FORGOTTEN: Duration = Duration::from_secs(15);
 
 /// Whether batches can be committed.
-pub(crate) struct Commits {
+#[derive(Debug)]
+pub(crate) struct Outages {
     check: Check,
     /// The partition whose commit failed last, and when.
     failing: Mutex<Option<(i32, Instant)>>,
 }
 
-impl Commits {
+impl Outages {
     pub(crate) fn new(health: &Health) -> Self {
         let check = health.check("commits");
         check.ready();
@@ -66,17 +67,17 @@ mod tests {
     #[test]
     fn a_failed_commit_shows_until_its_partition_or_after_a_while_any_is_committed() {
         let health = Health::new("test");
-        let commits = Commits::new(&health);
-        commits.outage(3, "no space left");
+        let outages = Outages::new(&health);
+        outages.outage(3, "no space left");
         assert!(!health.is_ready());
-        commits.succeeded(4);
+        outages.succeeded(4);
         assert!(!health.is_ready());
-        commits.succeeded(3);
+        outages.succeeded(3);
         assert!(health.is_ready());
-        commits.outage(3, "no space left");
-        commits.succeeded_at(4, Instant::now() + FORGOTTEN * 2);
+        outages.outage(3, "no space left");
+        outages.succeeded_at(4, Instant::now() + FORGOTTEN * 2);
         assert!(health.is_ready());
-        commits.failed(3, &LedgerError::Fenced { partition: 3, ours: 1, found: 2 });
+        outages.failed(3, &LedgerError::Fenced { partition: 3, ours: 1, found: 2 });
         assert!(health.is_ready());
     }
 }

@@ -1,0 +1,177 @@
+//! Applies the log to a ledger, batch by batch: load, fold, commit. The live ledger and every rebuild of it are written by
+//! this code and no other.
+//!
+//! Two batches of a partition are under way at once: while one is committed on a connection of its own, the next is
+//! decoded, loaded and folded. Commits of a partition never overlap; the state in memory runs ahead of what is stored by
+//! at most these two, and as soon as a commit fails or its outcome is unknown, all of it must be thrown away.
+
+mod batch;
+mod commit;
+mod partition;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use fluxori_core::digest::Digest;
+use fluxori_core::fold::FoldError;
+use fluxori_core::time::Timestamp;
+use fluxori_ledger::{Ledger, LedgerError, Loaded, Needed};
+use fluxori_runtime::retry;
+use fluxori_runtime::retry::{Failure, RetryError};
+use fluxori_stream::{Batch, WorkerEnd};
+use metrics::histogram;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+pub use batch::Bounds;
+pub use partition::AppliedPartition;
+
+use batch::{Decoded, fold};
+use commit::commit;
+use partition::InFlight;
+
+/// Applies partitions of one log to one ledger.
+#[derive(Debug)]
+pub struct Applier {
+    ledger: Ledger,
+    owner: String,
+    genesis: Digest,
+    bounds: Bounds,
+    /// How many partitions share the bounds.
+    partitions: Arc<AtomicUsize>,
+    /// Commits under way at once, over all partitions: fewer than there are connections, so that none waits for one.
+    commits: Arc<Semaphore>,
+}
+
+/// What an applier may use.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Over all partitions.
+    pub in_memory: Bounds,
+    /// Commits under way at once.
+    pub commits: usize,
+}
+
+impl Applier {
+    /// An applier for the log with this genesis; `owner` names it where partitions are taken over.
+    #[must_use]
+    pub fn new(ledger: Ledger, owner: String, genesis: Digest, limits: Limits) -> Self {
+        Self {
+            ledger,
+            owner,
+            genesis,
+            bounds: limits.in_memory,
+            partitions: Arc::default(),
+            commits: Arc::new(Semaphore::new(limits.commits.max(1))),
+        }
+    }
+
+    /// The part of the bounds that one partition has.
+    fn bounds(&self) -> Bounds {
+        let partitions = self.partitions.load(Ordering::Relaxed).max(1);
+        Bounds { orgs: self.bounds.orgs / partitions, events: self.bounds.events / partitions }
+    }
+
+    /// Takes a partition over: fences whoever had it, and reads what the fold starts from. Tries again while Postgres is
+    /// away, until `stop`.
+    ///
+    /// # Errors
+    /// [`WorkerEnd::Halt`] if what is stored is of another log or cannot be read, [`WorkerEnd::Stopped`].
+    pub async fn take_over(
+        &self,
+        partition: i32,
+        stop: &CancellationToken,
+    ) -> Result<AppliedPartition, WorkerEnd> {
+        let what = format!("take partition {partition} over in Postgres");
+        let taken = retry(&what, stop, || async {
+            self.ledger.take_over(partition, &self.owner).await.map_err(sorted)
+        })
+        .await
+        .map_err(end_of)?;
+        AppliedPartition::new(partition, self.genesis, taken, &self.partitions).map_err(WorkerEnd::Halt)
+    }
+
+    async fn load(
+        &self,
+        partition: i32,
+        needed: &Needed,
+        stop: &CancellationToken,
+    ) -> Result<Loaded, WorkerEnd> {
+        let what = format!("load the state of partition {partition}");
+        retry(&what, stop, || async { self.ledger.load(needed).await.map_err(sorted) }).await.map_err(end_of)
+    }
+
+    /// Applies the batch that follows: loads, folds, and commits it behind the one before. The first batch after the
+    /// take-over begins with the last record applied ([`AppliedPartition::start`]), which is compared and cut off.
+    ///
+    /// # Errors
+    /// After any of them the partition must be taken over again: [`WorkerEnd::Halt`] if it cannot go on,
+    /// [`WorkerEnd::Rejoin`] if somebody else has it or the outcome of a commit is unknown, [`WorkerEnd::Stopped`].
+    pub async fn apply(
+        &self,
+        partition: &mut AppliedPartition,
+        batch: Batch,
+        stop: &CancellationToken,
+    ) -> Result<(), WorkerEnd> {
+        let batch = partition.verified(batch).map_err(WorkerEnd::Halt)?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        match self.apply_verified(partition, batch, stop).await {
+            Ok(()) => Ok(()),
+            // What was found out over a state that could not be committed is no reason to halt.
+            Err(end) => Err(partition.settle().await.err().unwrap_or(end)),
+        }
+    }
+
+    async fn apply_verified(
+        &self,
+        partition: &mut AppliedPartition,
+        batch: Batch,
+        stop: &CancellationToken,
+    ) -> Result<(), WorkerEnd> {
+        let started = Instant::now();
+        let decoded = Decoded::new(batch);
+        // What a record corrects or releases may be in the batch that is being committed, and is read once that is done.
+        let mut committed = None;
+        if decoded.watches() {
+            committed = Some(partition.settle_batch().await?);
+        }
+        let AppliedPartition { partition: number, epoch, fold: state, memory, .. } = &mut *partition;
+        let asked = memory.ask(state, &decoded);
+        let loaded = self.load(*number, &asked.needed, stop).await?;
+        let events =
+            memory.remember(state, asked, loaded).map_err(|error| WorkerEnd::Halt(error.to_string()))?;
+        memory.remember_events(self.load(*number, &events, stop).await?);
+        let before = state.counters();
+        let write = fold(state, memory, &decoded, *epoch).map_err(|error| match error {
+            FoldError::Halt(halt) => WorkerEnd::Halt(halt.to_string()),
+            FoldError::NotLoaded(_) => WorkerEnd::Rejoin(error.to_string()),
+        })?;
+        let number = memory.batch();
+        histogram!("ledger_fold_seconds").record(started.elapsed());
+        let committed = match committed {
+            Some(committed) => committed,
+            None => partition.settle_batch().await?,
+        };
+        let oldest = decoded.batch.iter().next().map(|record| Timestamp::from_millis(record.append_time_ms));
+        let commit = commit(self.ledger.clone(), Arc::clone(&self.commits), write, before, oldest);
+        partition.in_flight = Some(InFlight { number, committing: tokio::spawn(commit) });
+        if committed < number {
+            partition.memory.trim(&mut partition.fold, committed, self.bounds());
+        }
+        Ok(())
+    }
+}
+
+fn sorted(error: LedgerError) -> Failure<LedgerError> {
+    if error.is_permanent() { Failure::Permanent(error) } else { Failure::Transient(error) }
+}
+
+fn end_of(error: RetryError<LedgerError>) -> WorkerEnd {
+    match error {
+        RetryError::Stopped => WorkerEnd::Stopped,
+        RetryError::Permanent(error) => WorkerEnd::Halt(error.to_string()),
+    }
+}
