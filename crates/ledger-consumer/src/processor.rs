@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use fluxori_core::digest::Digest;
 use fluxori_core::fold::{Context, Counters, FoldError, PartitionFold, Past};
 use fluxori_core::time::Timestamp;
-use fluxori_ledger::{BatchWrite, Cursor, Ledger, LedgerError, Loaded, Needed, TakenOver};
+use fluxori_ledger::{BatchWrite, Cursor, EncodedPostings, Ledger, LedgerError, Loaded, Needed, TakenOver};
 use fluxori_runtime::retry::{Failure, RetryError};
 use fluxori_runtime::{Health, clock, retry};
 use fluxori_stream::{Batch, Batches, GroupHandle, Processor, TakeOver, WorkerEnd};
@@ -184,10 +184,15 @@ impl LedgerProcessor {
             FoldError::NotLoaded(_) => WorkerEnd::Rejoin(error.to_string()),
         })?;
         let number = memory.batch();
+        let oldest = decoded.batch.iter().next().map(|record| Timestamp::from_millis(record.append_time_ms));
+        let postings = write
+            .encode_postings()
+            .map_err(|error| uncommitted(write.start_offset, write.cursor.next_offset, &error))?;
+        drop(decoded);
         histogram!("ledger_fold_seconds").record(started.elapsed());
         let committed = worker.settle().await?;
-        let oldest = decoded.batch.iter().next().map(|record| Timestamp::from_millis(record.append_time_ms));
-        let commit = commit(self.ledger.clone(), Arc::clone(&self.commits), write, before, oldest);
+        let commit =
+            commit(self.ledger.clone(), Arc::clone(&self.commits), (write, postings), before, oldest);
         worker.in_flight = Some(InFlight { number, committing: tokio::spawn(commit) });
         if committed < number {
             worker.memory.trim(&mut worker.fold, committed, self.bounds());
@@ -200,7 +205,7 @@ impl LedgerProcessor {
 async fn commit(
     ledger: Ledger,
     commits: Arc<Semaphore>,
-    write: BatchWrite,
+    (write, postings): (BatchWrite, EncodedPostings),
     before: Counters,
     oldest: Option<Timestamp>,
 ) -> Result<(), WorkerEnd> {
@@ -208,7 +213,7 @@ async fn commit(
     let _permit = commits.acquire().await;
     let started = Instant::now();
     ledger
-        .commit(&write)
+        .commit_encoded(&write, &postings)
         .await
         .map_err(|error| uncommitted(write.start_offset, write.cursor.next_offset, &error))?;
     histogram!("ledger_commit_seconds").record(started.elapsed());

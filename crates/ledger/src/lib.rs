@@ -19,7 +19,7 @@ use std::time::Duration;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
-pub use commit::{BatchWrite, CommandRow, Cursor, GlobalRecord, PostingRow, QuarantineRow};
+pub use commit::{BatchWrite, CommandRow, Cursor, EncodedPostings, GlobalRecord, PostingRow, QuarantineRow};
 pub use content::{ColumnDifference, Contents, RowKey, RowText, posting_text};
 pub use error::LedgerError;
 pub use load::{Loaded, Needed, WaitingRecord};

@@ -19,18 +19,21 @@ use crate::rows::{self, column, to_column};
 
 /// What a batch did to its orgs beside their states.
 pub(super) struct Touched<'write> {
-    /// Those with a posting other than a debit, which may be new or have new allocations.
-    beyond_debits: HashSet<&'write OrgId>,
+    /// Those whose postings are all debits. The others may be new or have new allocations.
+    only_debited: HashSet<&'write OrgId>,
     /// The highest native id among the events applied, of each org.
     newest_events: HashMap<&'write OrgId, EventId>,
 }
 
 impl<'write> Touched<'write> {
     pub(super) fn by(write: &'write BatchWrite) -> Self {
-        let (mut beyond_debits, mut newest_events) = (HashSet::new(), HashMap::new());
+        let (mut only_debited, mut beyond_debits) = (HashSet::new(), HashSet::new());
+        let mut newest_events = HashMap::new();
         for row in &write.postings {
             let posting = &row.posting;
-            if posting.kind != PostingKind::Debit {
+            if posting.kind == PostingKind::Debit {
+                only_debited.insert(&posting.org);
+            } else {
                 beyond_debits.insert(&posting.org);
             }
             if let Some(id) = posting.event_id().filter(|id| id.is_native()) {
@@ -38,7 +41,8 @@ impl<'write> Touched<'write> {
                 *newest = (*newest).max(id);
             }
         }
-        Self { beyond_debits, newest_events }
+        only_debited.retain(|org| !beyond_debits.contains(org));
+        Self { only_debited, newest_events }
     }
 
     fn newest_event(&self, org: &OrgState) -> Option<uuid::Uuid> {
@@ -51,8 +55,8 @@ pub(super) async fn write_orgs(
     write: &BatchWrite,
     touched: &Touched<'_>,
 ) -> Result<(), LedgerError> {
-    let (others, debited): (Vec<&OrgState>, Vec<&OrgState>) =
-        write.orgs.iter().partition(|org| touched.beyond_debits.contains(&org.org));
+    let (debited, others): (Vec<&OrgState>, Vec<&OrgState>) =
+        write.orgs.iter().partition(|org| touched.only_debited.contains(&org.org));
     upsert_orgs(transaction, write.partition, &others, touched).await?;
     update_orgs(transaction, &debited, touched).await
 }
@@ -154,8 +158,8 @@ pub(super) async fn write_allocations(
     write: &BatchWrite,
     touched: &Touched<'_>,
 ) -> Result<(), LedgerError> {
-    let (others, debited): (Vec<_>, Vec<_>) =
-        write.allocations.iter().partition(|(org, _)| touched.beyond_debits.contains(org));
+    let (debited, others): (Vec<_>, Vec<_>) =
+        write.allocations.iter().partition(|(org, _)| touched.only_debited.contains(org));
     upsert_allocations(transaction, &others).await?;
     update_allocations(transaction, &debited).await
 }

@@ -68,7 +68,7 @@ async fn every_column_of_a_posting_is_compared() -> Result<()> {
         ("amount", "UPDATE ledger.credit_transactions SET amount = 2.000000000001 WHERE number = 2"),
         (
             "entries",
-            "UPDATE ledger.credit_transactions SET entries = jsonb_set(entries, '{0,amount}', '\"-3\"') WHERE number = 2",
+            "UPDATE ledger.credit_transactions SET entries = jsonb_set(entries::jsonb, '{0,amount}', '\"-3\"')::text WHERE number = 2",
         ),
         ("entries", "UPDATE ledger.credit_transactions SET entries = '{}' WHERE number = 2"),
         ("event_id", "UPDATE ledger.credit_transactions SET event_id = gen_random_uuid() WHERE number = 2"),
@@ -81,7 +81,7 @@ async fn every_column_of_a_posting_is_compared() -> Result<()> {
         ("certainty", "UPDATE ledger.credit_transactions SET certainty = 'exact' WHERE number = 2"),
         (
             "charge",
-            "UPDATE ledger.credit_transactions SET charge = jsonb_set(charge, '{lines,0,quantity}', '1') WHERE number = 2",
+            "UPDATE ledger.credit_transactions SET charge = jsonb_set(charge::jsonb, '{4,0,1}', '1')::text WHERE number = 2",
         ),
         ("digest", "UPDATE ledger.credit_transactions SET digest = sha256('x') WHERE number = 2"),
         ("log_offset", "UPDATE ledger.credit_transactions SET log_offset = 6 WHERE number = 2"),
