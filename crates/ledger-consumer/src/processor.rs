@@ -58,6 +58,8 @@ pub(crate) struct Worker {
     unverified: Option<Cursor>,
     /// The batch that is being committed.
     in_flight: Option<InFlight>,
+    /// The last batch that was committed.
+    committed: BatchNumber,
     _counted: Counted,
 }
 
@@ -83,18 +85,33 @@ impl Drop for Counted {
 }
 
 impl Worker {
-    /// Waits for the commit under way, if there is one, and says up to which batch all is committed.
-    async fn settle(&mut self) -> Result<BatchNumber, WorkerEnd> {
-        let Some(InFlight { number, committing }) = self.in_flight.take() else {
-            return Ok(self.memory.batch());
-        };
-        match committing.await {
-            Ok(committed) => committed.map(|()| number),
+    /// Waits for the commit under way, if there is one. Dropping the future while it waits loses nothing.
+    async fn settle(&mut self) -> Result<(), WorkerEnd> {
+        let Some(InFlight { number, committing }) = &mut self.in_flight else { return Ok(()) };
+        let (number, committed) = (*number, committing.await);
+        self.in_flight = None;
+        match committed {
+            Ok(Ok(())) => self.committed = number,
+            Ok(Err(end)) => return Err(end),
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
-                Err(error) => Err(WorkerEnd::Rejoin(format!("a commit was given up: {error}"))),
+                Err(error) => return Err(WorkerEnd::Rejoin(format!("a commit was given up: {error}"))),
             },
         }
+        Ok(())
+    }
+
+    /// The next batch; none when the worker is asked to end. A commit that fails meanwhile is heard of at once, and not
+    /// only when something comes after it.
+    async fn next(&mut self, batches: &mut Batches) -> Result<Option<Batch>, WorkerEnd> {
+        if self.in_flight.is_some() {
+            tokio::select! {
+                biased;
+                batch = batches.next() => return Ok(batch),
+                settled = self.settle() => settled?,
+            }
+        }
+        Ok(batches.next().await)
     }
 }
 
@@ -149,6 +166,7 @@ impl LedgerProcessor {
             memory: Memory::new(),
             unverified: taken.cursor,
             in_flight: None,
+            committed: 0,
             _counted: Counted::new(&self.workers),
         })
     }
@@ -190,13 +208,11 @@ impl LedgerProcessor {
             .map_err(|error| uncommitted(write.start_offset, write.cursor.next_offset, &error))?;
         drop(decoded);
         histogram!("ledger_fold_seconds").record(started.elapsed());
-        let committed = worker.settle().await?;
+        worker.settle().await?;
         let commit =
             commit(self.ledger.clone(), Arc::clone(&self.commits), (write, postings), before, oldest);
         worker.in_flight = Some(InFlight { number, committing: tokio::spawn(commit) });
-        if committed < number {
-            worker.memory.trim(&mut worker.fold, committed, self.bounds());
-        }
+        worker.memory.trim(&mut worker.fold, worker.committed, self.bounds());
         Ok(())
     }
 }
@@ -335,7 +351,12 @@ impl Processor for LedgerProcessor {
     }
 
     async fn run(&self, mut worker: Worker, mut batches: Batches, stop: CancellationToken) -> WorkerEnd {
-        while let Some(mut batch) = batches.next().await {
+        loop {
+            let mut batch = match worker.next(&mut batches).await {
+                Ok(Some(batch)) => batch,
+                Ok(None) => return worker.settle().await.err().unwrap_or(WorkerEnd::Stopped),
+                Err(end) => return end,
+            };
             if let Some(cursor) = worker.unverified.take() {
                 match verify(batch, &cursor) {
                     Ok(rest) => batch = rest,
@@ -350,7 +371,6 @@ impl Processor for LedgerProcessor {
                 return worker.settle().await.err().unwrap_or(end);
             }
         }
-        worker.settle().await.err().unwrap_or(WorkerEnd::Stopped)
     }
 }
 
