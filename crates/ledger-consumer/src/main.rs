@@ -63,6 +63,7 @@ async fn serve(context: Context) -> Result<(), Box<dyn std::error::Error + Send 
         },
         // The others are for loading.
         commits: usize::try_from(postgres.max_connections / 2).unwrap_or(1),
+        folds: std::thread::available_parallelism().map_or(2, usize::from),
     };
     let processor = LedgerProcessor::new(ledger, owner, genesis, context.health.clone(), limits);
     Ok(group.run(processor, stop).await?)

@@ -36,6 +36,9 @@ pub(crate) struct LedgerProcessor {
     workers: Arc<AtomicUsize>,
     /// Commits under way at once, over all partitions: fewer than there are connections, so that none waits for one.
     commits: Arc<Semaphore>,
+    /// Batches decoded and folded at once, over all partitions: as many as there are processors, because more would
+    /// only take more memory.
+    folds: Semaphore,
 }
 
 /// What the processor may use.
@@ -45,6 +48,8 @@ pub(crate) struct Limits {
     pub(crate) in_memory: Bounds,
     /// Commits under way at once.
     pub(crate) commits: usize,
+    /// Batches decoded and folded at once.
+    pub(crate) folds: usize,
 }
 
 /// The state of one partition between its take-over and its end. All of it is speculative until it is committed, and is
@@ -131,6 +136,7 @@ impl LedgerProcessor {
             bounds: limits.in_memory,
             workers: Arc::default(),
             commits: Arc::new(Semaphore::new(limits.commits.max(1))),
+            folds: Semaphore::new(limits.folds.max(1)),
         }
     }
 
@@ -188,16 +194,19 @@ impl LedgerProcessor {
         batch: Batch,
         stop: &CancellationToken,
     ) -> Result<(), WorkerEnd> {
+        let latest = batch.iter().map(|record| Timestamp::from_millis(record.append_time_ms)).max();
+        wait_for_clock(worker.partition, latest.unwrap_or(Timestamp::MIN), &self.health, stop).await?;
+        // Never closed; and if it were, the limit would be all that is lost.
+        let permit = self.folds.acquire().await;
         let started = Instant::now();
         let decoded = Decoded::new(batch);
-        wait_for_clock(worker.partition, decoded.latest(), &self.health, stop).await?;
         let Worker { partition, epoch, fold: state, memory, .. } = &mut *worker;
         let asked = memory.ask(state, &decoded);
         let loaded = self.load(*partition, &asked.needed, stop).await?;
         let events = memory.remember(state, asked, loaded);
         memory.remember_events(self.load(*partition, &events, stop).await?);
         let before = state.counters();
-        let write = fold(state, memory, &decoded, *epoch).map_err(|error| match error {
+        let mut write = fold(state, memory, &decoded, *epoch).map_err(|error| match error {
             FoldError::Halt(halt) => WorkerEnd::Halt(halt.to_string()),
             FoldError::NotLoaded(_) => WorkerEnd::Rejoin(error.to_string()),
         })?;
@@ -206,7 +215,8 @@ impl LedgerProcessor {
         let postings = write
             .encode_postings()
             .map_err(|error| uncommitted(write.start_offset, write.cursor.next_offset, &error))?;
-        drop(decoded);
+        write.postings = Vec::new();
+        drop((decoded, permit));
         histogram!("ledger_fold_seconds").record(started.elapsed());
         worker.settle().await?;
         let commit =
@@ -242,7 +252,6 @@ async fn commit(
     tracing::debug!(
         partition = write.partition,
         records = write.cursor.next_offset - write.start_offset,
-        postings = write.postings.len(),
         next_offset = write.cursor.next_offset,
         "committed"
     );

@@ -16,7 +16,7 @@ use fluxori_ledger::Ledger;
 use crate::log::Bench;
 
 /// Records in a batch, as the ledger consumer's configuration has it by default.
-const BATCH: i64 = 10_000;
+const BATCH: i64 = 5_000;
 const CONNECTIONS: usize = 2;
 
 /// Batches in files, ready to be written.

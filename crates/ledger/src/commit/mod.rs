@@ -15,6 +15,7 @@ use fluxori_core::time::Timestamp;
 use sqlx::{Postgres, Transaction};
 
 use self::copy::CopyRows;
+use self::states::Touched;
 use crate::Ledger;
 use crate::error::LedgerError;
 use crate::rows::to_column;
@@ -155,9 +156,12 @@ pub struct BatchWrite {
     pub tiers: Vec<std::sync::Arc<PricingTier>>,
 }
 
-/// A batch's postings as Postgres takes them.
+/// A batch's postings as Postgres takes them. The postings themselves are not needed any more.
 #[derive(Debug)]
-pub struct EncodedPostings(CopyRows);
+pub struct EncodedPostings {
+    rows: CopyRows,
+    touched: Touched,
+}
 
 impl BatchWrite {
     /// Encodes the postings, which needs no connection and can be done while another batch is committed.
@@ -165,7 +169,7 @@ impl BatchWrite {
     /// # Errors
     /// `Unreadable` if a value cannot be stored.
     pub fn encode_postings(&self) -> Result<EncodedPostings, LedgerError> {
-        postings::rows(self).map(EncodedPostings)
+        Ok(EncodedPostings { rows: postings::rows(self)?, touched: Touched::by(self) })
     }
 }
 
@@ -179,7 +183,7 @@ impl Ledger {
         self.commit_encoded(write, &write.encode_postings()?).await
     }
 
-    /// Writes a batch, whose postings these are, in one transaction.
+    /// Writes a batch, whose postings these are, in one transaction; [`BatchWrite::postings`] is not looked at.
     ///
     /// # Errors
     /// As [`Ledger::commit`].
@@ -191,10 +195,9 @@ impl Ledger {
         let mut transaction = self.pool.begin().await?;
         check_epoch(&mut transaction, write.partition, write.epoch).await?;
         move_cursor(&mut transaction, write).await?;
-        postings::insert(&mut transaction, &postings.0).await?;
-        let touched = states::Touched::by(write);
-        states::write_orgs(&mut transaction, write, &touched).await?;
-        states::write_allocations(&mut transaction, write, &touched).await?;
+        postings::insert(&mut transaction, &postings.rows).await?;
+        states::write_orgs(&mut transaction, write, &postings.touched).await?;
+        states::write_allocations(&mut transaction, write, &postings.touched).await?;
         outcomes::insert_commands(&mut transaction, write).await?;
         outcomes::insert_quarantine(&mut transaction, write).await?;
         outcomes::release(&mut transaction, write).await?;

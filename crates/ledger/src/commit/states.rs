@@ -18,15 +18,16 @@ use crate::rows::allocation::AllocationRow;
 use crate::rows::{self, column, to_column};
 
 /// What a batch did to its orgs beside their states.
-pub(super) struct Touched<'write> {
+#[derive(Debug)]
+pub(super) struct Touched {
     /// Those whose postings are all debits. The others may be new or have new allocations.
-    only_debited: HashSet<&'write OrgId>,
+    only_debited: HashSet<OrgId>,
     /// The highest native id among the events applied, of each org.
-    newest_events: HashMap<&'write OrgId, EventId>,
+    newest_events: HashMap<OrgId, EventId>,
 }
 
-impl<'write> Touched<'write> {
-    pub(super) fn by(write: &'write BatchWrite) -> Self {
+impl Touched {
+    pub(super) fn by(write: &BatchWrite) -> Self {
         let (mut only_debited, mut beyond_debits) = (HashSet::new(), HashSet::new());
         let mut newest_events = HashMap::new();
         for row in &write.postings {
@@ -41,7 +42,8 @@ impl<'write> Touched<'write> {
                 *newest = (*newest).max(id);
             }
         }
-        only_debited.retain(|org| !beyond_debits.contains(org));
+        let only_debited = only_debited.difference(&beyond_debits).copied().cloned().collect();
+        let newest_events = newest_events.into_iter().map(|(org, id)| (OrgId::clone(org), id)).collect();
         Self { only_debited, newest_events }
     }
 
@@ -53,7 +55,7 @@ impl<'write> Touched<'write> {
 pub(super) async fn write_orgs(
     transaction: &mut Tx,
     write: &BatchWrite,
-    touched: &Touched<'_>,
+    touched: &Touched,
 ) -> Result<(), LedgerError> {
     let (debited, others): (Vec<&OrgState>, Vec<&OrgState>) =
         write.orgs.iter().partition(|org| touched.only_debited.contains(&org.org));
@@ -68,11 +70,7 @@ fn sums(orgs: &[&OrgState], sum: Sum) -> Result<Vec<Decimal>, LedgerError> {
     orgs.iter().map(|org| sum(org).map(Credits::decimal).map_err(out_of_range)).collect()
 }
 
-async fn update_orgs(
-    transaction: &mut Tx,
-    orgs: &[&OrgState],
-    touched: &Touched<'_>,
-) -> Result<(), LedgerError> {
+async fn update_orgs(transaction: &mut Tx, orgs: &[&OrgState], touched: &Touched) -> Result<(), LedgerError> {
     if orgs.is_empty() {
         return Ok(());
     }
@@ -107,7 +105,7 @@ async fn upsert_orgs(
     transaction: &mut Tx,
     partition: i32,
     orgs: &[&OrgState],
-    touched: &Touched<'_>,
+    touched: &Touched,
 ) -> Result<(), LedgerError> {
     if orgs.is_empty() {
         return Ok(());
@@ -156,7 +154,7 @@ async fn upsert_orgs(
 pub(super) async fn write_allocations(
     transaction: &mut Tx,
     write: &BatchWrite,
-    touched: &Touched<'_>,
+    touched: &Touched,
 ) -> Result<(), LedgerError> {
     let (debited, others): (Vec<_>, Vec<_>) =
         write.allocations.iter().partition(|(org, _)| touched.only_debited.contains(org));

@@ -222,7 +222,7 @@ impl Default for LedgerConfig {
         Self {
             listen: loopback(8082),
             group: "fluxori-ledger".into(),
-            batch_max_records: 10_000,
+            batch_max_records: 5_000,
             batch_linger_ms: 20,
             max_orgs_in_memory: 150_000,
             max_events_in_memory: 400_000,
