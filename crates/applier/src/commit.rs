@@ -5,47 +5,61 @@ use std::time::{Duration, Instant};
 
 use fluxori_core::fold::Counters;
 use fluxori_core::time::Timestamp;
-use fluxori_ledger::{BatchWrite, Ledger, LedgerError};
+use fluxori_ledger::{BatchWrite, EncodedPostings, Ledger, LedgerError};
 use fluxori_runtime::clock;
 use fluxori_stream::WorkerEnd;
 use metrics::{counter, histogram};
 use tokio::sync::Semaphore;
 
-/// Commits a batch and counts what it did.
-pub(crate) async fn commit(
-    ledger: Ledger,
-    commits: Arc<Semaphore>,
-    write: BatchWrite,
-    before: Counters,
-    oldest: Option<Timestamp>,
-) -> Result<(), WorkerEnd> {
-    // Never closed; and if it were, the limit would be all that is lost.
-    let _permit = commits.acquire().await;
-    let started = Instant::now();
-    ledger
-        .commit(&write)
-        .await
-        .map_err(|error| uncommitted(write.start_offset, write.cursor.next_offset, &error))?;
-    histogram!("ledger_commit_seconds").record(started.elapsed());
-    let now = Timestamp::from(clock::now()).micros();
-    if let Some(lag) = oldest.and_then(|oldest| u64::try_from(now.saturating_sub(oldest.micros())).ok()) {
-        // Of the record that waited longest.
-        histogram!("ledger_append_to_commit_seconds").record(Duration::from_micros(lag));
+use crate::outages::Outages;
+
+/// A batch that is to be committed.
+pub(crate) struct Commit {
+    pub(crate) ledger: Ledger,
+    /// Commits under way at once.
+    pub(crate) commits: Arc<Semaphore>,
+    pub(crate) outages: Arc<Outages>,
+    /// The batch, its postings left out.
+    pub(crate) write: BatchWrite,
+    pub(crate) postings: EncodedPostings,
+    /// The counters before the batch.
+    pub(crate) before: Counters,
+    /// When its first record was appended.
+    pub(crate) oldest: Option<Timestamp>,
+}
+
+impl Commit {
+    /// Commits the batch and counts what it did.
+    pub(crate) async fn run(self) -> Result<(), WorkerEnd> {
+        let Self { ledger, commits, outages, write, postings, before, oldest } = self;
+        // Never closed; and if it were, the limit would be all that is lost.
+        let _permit = commits.acquire().await;
+        let started = Instant::now();
+        ledger.commit_encoded(&write, &postings).await.map_err(|error| {
+            outages.failed(write.partition, &error);
+            uncommitted(write.start_offset, write.cursor.next_offset, &error)
+        })?;
+        outages.succeeded(write.partition);
+        histogram!("ledger_commit_seconds").record(started.elapsed());
+        let now = Timestamp::from(clock::now()).micros();
+        if let Some(lag) = oldest.and_then(|oldest| u64::try_from(now.saturating_sub(oldest.micros())).ok()) {
+            // Of the record that waited longest.
+            histogram!("ledger_append_to_commit_seconds").record(Duration::from_micros(lag));
+        }
+        count(before, write.cursor.counters);
+        tracing::debug!(
+            partition = write.partition,
+            records = write.cursor.next_offset - write.start_offset,
+            next_offset = write.cursor.next_offset,
+            "committed"
+        );
+        Ok(())
     }
-    count(before, write.cursor.counters);
-    tracing::debug!(
-        partition = write.partition,
-        records = write.cursor.next_offset - write.start_offset,
-        postings = write.postings.len(),
-        next_offset = write.cursor.next_offset,
-        "committed"
-    );
-    Ok(())
 }
 
 /// Whatever went wrong, what is in memory counts for nothing any more. Fenced, or unknown whether it was committed:
 /// begin again from what is stored. Refused for what the batch holds: that would be so for ever.
-fn uncommitted(start: i64, end: i64, error: &LedgerError) -> WorkerEnd {
+pub(crate) fn uncommitted(start: i64, end: i64, error: &LedgerError) -> WorkerEnd {
     if error.is_permanent() {
         return WorkerEnd::Halt(format!("offsets {start} to {end} (exclusive) cannot be committed: {error}"));
     }

@@ -7,6 +7,7 @@
 
 mod batch;
 mod commit;
+mod outages;
 mod partition;
 
 use std::sync::Arc;
@@ -17,8 +18,8 @@ use fluxori_core::digest::Digest;
 use fluxori_core::fold::FoldError;
 use fluxori_core::time::Timestamp;
 use fluxori_ledger::{Ledger, LedgerError, Loaded, Needed};
-use fluxori_runtime::retry;
 use fluxori_runtime::retry::{Failure, RetryError};
+use fluxori_runtime::{Health, retry};
 use fluxori_stream::{Batch, WorkerEnd};
 use metrics::histogram;
 use tokio::sync::Semaphore;
@@ -28,7 +29,8 @@ pub use batch::Bounds;
 pub use partition::AppliedPartition;
 
 use batch::{Decoded, fold};
-use commit::commit;
+use commit::{Commit, uncommitted};
+use outages::Outages;
 use partition::InFlight;
 
 /// Applies partitions of one log to one ledger.
@@ -42,6 +44,10 @@ pub struct Applier {
     partitions: Arc<AtomicUsize>,
     /// Commits under way at once, over all partitions: fewer than there are connections, so that none waits for one.
     commits: Arc<Semaphore>,
+    /// Batches decoded and folded at once, over all partitions: as many as there are processors, because more would only
+    /// take more memory.
+    folds: Semaphore,
+    outages: Arc<Outages>,
 }
 
 /// What an applier may use.
@@ -51,12 +57,15 @@ pub struct Limits {
     pub in_memory: Bounds,
     /// Commits under way at once.
     pub commits: usize,
+    /// Batches decoded and folded at once.
+    pub folds: usize,
 }
 
 impl Applier {
-    /// An applier for the log with this genesis; `owner` names it where partitions are taken over.
+    /// An applier for the log with this genesis; `owner` names it where partitions are taken over. `health` shows that
+    /// Postgres takes no batches, for as long as it does not.
     #[must_use]
-    pub fn new(ledger: Ledger, owner: String, genesis: Digest, limits: Limits) -> Self {
+    pub fn new(ledger: Ledger, owner: String, genesis: Digest, limits: Limits, health: &Health) -> Self {
         Self {
             ledger,
             owner,
@@ -64,6 +73,8 @@ impl Applier {
             bounds: limits.in_memory,
             partitions: Arc::default(),
             commits: Arc::new(Semaphore::new(limits.commits.max(1))),
+            folds: Semaphore::new(limits.folds.max(1)),
+            outages: Arc::new(Outages::new(health)),
         }
     }
 
@@ -131,12 +142,13 @@ impl Applier {
         batch: Batch,
         stop: &CancellationToken,
     ) -> Result<(), WorkerEnd> {
+        // Never closed; and if it were, the limit would be all that is lost.
+        let permit = self.folds.acquire().await;
         let started = Instant::now();
         let decoded = Decoded::new(batch);
         // What a record corrects or releases may be in the batch that is being committed, and is read once that is done.
-        let mut committed = None;
         if decoded.watches() {
-            committed = Some(partition.settle_batch().await?);
+            partition.settle().await?;
         }
         let AppliedPartition { partition: number, epoch, fold: state, memory, .. } = &mut *partition;
         let asked = memory.ask(state, &decoded);
@@ -145,22 +157,32 @@ impl Applier {
             memory.remember(state, asked, loaded).map_err(|error| WorkerEnd::Halt(error.to_string()))?;
         memory.remember_events(self.load(*number, &events, stop).await?);
         let before = state.counters();
-        let write = fold(state, memory, &decoded, *epoch).map_err(|error| match error {
+        let mut write = fold(state, memory, &decoded, *epoch).map_err(|error| match error {
             FoldError::Halt(halt) => WorkerEnd::Halt(halt.to_string()),
             FoldError::NotLoaded(_) => WorkerEnd::Rejoin(error.to_string()),
         })?;
         let number = memory.batch();
-        histogram!("ledger_fold_seconds").record(started.elapsed());
-        let committed = match committed {
-            Some(committed) => committed,
-            None => partition.settle_batch().await?,
-        };
         let oldest = decoded.batch.iter().next().map(|record| Timestamp::from_millis(record.append_time_ms));
-        let commit = commit(self.ledger.clone(), Arc::clone(&self.commits), write, before, oldest);
-        partition.in_flight = Some(InFlight { number, committing: tokio::spawn(commit) });
-        if committed < number {
-            partition.memory.trim(&mut partition.fold, committed, self.bounds());
-        }
+        let postings = write
+            .encode_postings()
+            .map_err(|error| uncommitted(write.start_offset, write.cursor.next_offset, &error))?;
+        // Encoded, they are not needed any more.
+        write.postings = Vec::new();
+        drop((decoded, permit));
+        histogram!("ledger_fold_seconds").record(started.elapsed());
+        partition.settle().await?;
+        let commit = Commit {
+            ledger: self.ledger.clone(),
+            commits: Arc::clone(&self.commits),
+            outages: Arc::clone(&self.outages),
+            write,
+            postings,
+            before,
+            oldest,
+        };
+        let committing = tokio::spawn(commit.run());
+        partition.in_flight = Some(InFlight { number, committing });
+        partition.memory.trim(&mut partition.fold, partition.committed, self.bounds());
         Ok(())
     }
 }

@@ -24,6 +24,8 @@ pub struct AppliedPartition {
     unverified: Option<Cursor>,
     /// The batch that is being committed.
     pub(crate) in_flight: Option<InFlight>,
+    /// The last batch that was committed.
+    pub(crate) committed: BatchNumber,
     _counted: Counted,
 }
 
@@ -82,6 +84,7 @@ impl AppliedPartition {
             memory: Memory::new(),
             unverified: taken.cursor,
             in_flight: None,
+            committed: 0,
             _counted: Counted::new(counter),
         })
     }
@@ -112,21 +115,26 @@ impl AppliedPartition {
         }
     }
 
-    /// Waits for the commit under way, if there is one.
+    /// Whether a batch is being committed.
+    #[must_use]
+    pub const fn is_committing(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
+    /// Waits for the commit under way, if there is one. Dropping the future while it waits loses nothing.
     ///
     /// # Errors
     /// As [`crate::Applier::apply`].
     pub async fn settle(&mut self) -> Result<(), WorkerEnd> {
-        self.settle_batch().await.map(drop)
-    }
-
-    /// As [`Self::settle`]; says up to which batch all is committed.
-    pub(crate) async fn settle_batch(&mut self) -> Result<BatchNumber, WorkerEnd> {
-        let Some(InFlight { number, committing }) = self.in_flight.take() else {
-            return Ok(self.memory.batch());
-        };
-        match committing.await {
-            Ok(committed) => committed.map(|()| number),
+        let Some(InFlight { number, committing }) = &mut self.in_flight else { return Ok(()) };
+        let (number, committed) = (*number, committing.await);
+        self.in_flight = None;
+        match committed {
+            Ok(Ok(())) => {
+                self.committed = number;
+                Ok(())
+            }
+            Ok(Err(end)) => Err(end),
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
                 Err(error) => Err(WorkerEnd::Rejoin(format!("a commit was given up: {error}"))),

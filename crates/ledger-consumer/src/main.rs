@@ -63,8 +63,9 @@ async fn serve(context: Context) -> Result<(), Box<dyn std::error::Error + Send 
         },
         // The others are for loading.
         commits: usize::try_from(postgres.max_connections / 2).unwrap_or(1),
+        folds: std::thread::available_parallelism().map_or(2, usize::from),
     };
-    let applier = Applier::new(ledger, owner, Digest(genesis), limits);
+    let applier = Applier::new(ledger, owner, Digest(genesis), limits, &context.health);
     Ok(group.run(LedgerProcessor::new(applier, context.health.clone()), stop).await?)
 }
 

@@ -92,14 +92,31 @@ impl Processor for LedgerProcessor {
         mut batches: Batches,
         stop: CancellationToken,
     ) -> WorkerEnd {
-        while let Some(batch) = batches.next().await {
+        loop {
+            let batch = match next(&mut worker, &mut batches).await {
+                Ok(Some(batch)) => batch,
+                Ok(None) => return worker.settle().await.err().unwrap_or(WorkerEnd::Stopped),
+                Err(end) => return end,
+            };
             if let Err(end) = self.apply(&mut worker, batch, &stop).await {
                 // The wait for the clock may have ended over a batch that is being committed.
                 return worker.settle().await.err().unwrap_or(end);
             }
         }
-        worker.settle().await.err().unwrap_or(WorkerEnd::Stopped)
     }
+}
+
+/// The next batch; none when the worker is asked to end. A commit that fails meanwhile is heard of at once, and not only
+/// when something comes after it.
+async fn next(worker: &mut AppliedPartition, batches: &mut Batches) -> Result<Option<Batch>, WorkerEnd> {
+    if worker.is_committing() {
+        tokio::select! {
+            biased;
+            batch = batches.next() => return Ok(batch),
+            settled = worker.settle() => settled?,
+        }
+    }
+    Ok(batches.next().await)
 }
 
 #[cfg(test)]

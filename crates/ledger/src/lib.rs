@@ -22,7 +22,9 @@ use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 pub use checkpoint::Checkpoint;
-pub use commit::{BatchWrite, CommandRow, Cursor, GlobalRecord, PostingRow, QuarantineRow, corrected};
+pub use commit::{
+    BatchWrite, CommandRow, Cursor, EncodedPostings, GlobalRecord, PostingRow, QuarantineRow, corrected,
+};
 pub use content::{ColumnDifference, Contents, RowKey, RowText, posting_text};
 pub use error::LedgerError;
 pub use load::{Loaded, Needed, StoredCharge, WaitingRecord};

@@ -1,5 +1,8 @@
 //! Taking a partition over: a new epoch, the cursor, and what the fold starts from.
 
+use std::pin::pin;
+use std::time::Duration;
+
 use fluxori_core::fold::Counters;
 use fluxori_core::id::OrgId;
 use fluxori_core::time::Timestamp;
@@ -8,6 +11,9 @@ use crate::Ledger;
 use crate::commit::{Cursor, GlobalRecord};
 use crate::error::LedgerError;
 use crate::rows;
+
+/// A commit that takes so long is taken for frozen by whoever waits for it.
+const FROZEN: Duration = Duration::from_secs(5);
 
 /// What a new owner of a partition starts from.
 #[derive(Debug)]
@@ -24,20 +30,31 @@ pub struct TakenOver {
 
 impl Ledger {
     /// Takes a partition over: raises its epoch, which refuses every later commit of whoever had it before, and reads
-    /// cursor, global records and boundaries. Waits for a commit of the former owner that is under way.
+    /// cursor, global records and boundaries. Waits for a commit of the former owner that is under way, and ends it if it
+    /// does not end by itself: its owner may be frozen.
     pub async fn take_over(&self, partition: i32, owner: &str) -> Result<TakenOver, LedgerError> {
         let mut transaction = self.pool.begin().await?;
-        let epoch = sqlx::query_scalar!(
-            "INSERT INTO control.partition_epochs (ledger, log_partition, epoch, owner)
-             VALUES (current_schema(), $1, 1, $2)
-             ON CONFLICT (ledger, log_partition) DO UPDATE
-             SET epoch = partition_epochs.epoch + 1, owner = excluded.owner, taken_at = now()
-             RETURNING epoch",
-            partition,
-            owner,
-        )
-        .fetch_one(&mut *transaction)
-        .await?;
+        let backend =
+            sqlx::query_scalar!(r#"SELECT pg_backend_pid() AS "pid!""#).fetch_one(&mut *transaction).await?;
+        let epoch = {
+            let raised = sqlx::query_scalar!(
+                "INSERT INTO control.partition_epochs (ledger, log_partition, epoch, owner)
+                 VALUES (current_schema(), $1, 1, $2)
+                 ON CONFLICT (ledger, log_partition) DO UPDATE
+                 SET epoch = partition_epochs.epoch + 1, owner = excluded.owner, taken_at = now()
+                 RETURNING epoch",
+                partition,
+                owner,
+            )
+            .fetch_one(&mut *transaction);
+            let mut raised = pin!(raised);
+            loop {
+                match tokio::time::timeout(FROZEN, &mut raised).await {
+                    Ok(epoch) => break epoch?,
+                    Err(_) => self.end_whoever_blocks(partition, backend).await,
+                }
+            }
+        };
         let cursor = sqlx::query!(
             "SELECT next_offset, log_time, last_append_time, last_record_digest, outcomes_digest, records, debited,
                     commands, rejected, duplicates, quarantined, released, superseded
@@ -92,5 +109,24 @@ impl Ledger {
         .collect::<Result<_, LedgerError>>()?;
         transaction.commit().await?;
         Ok(TakenOver { epoch, cursor, globals, boundaries })
+    }
+
+    /// Ends the sessions that a session of ours has been waiting for, if their transactions are older than a commit
+    /// ever takes. A session in the middle of a COPY that hears no more from its client waits for ever: no time-out of
+    /// Postgres 15 ends it, and it holds the epoch. Whom it hits has an unknown commit, and begins anew from what is
+    /// stored.
+    async fn end_whoever_blocks(&self, partition: i32, backend: i32) {
+        let ended = sqlx::query_scalar!(
+            r#"SELECT pg_terminate_backend(pid) AS "ended!" FROM pg_stat_activity
+               WHERE pid = ANY(pg_blocking_pids($1)) AND xact_start < now() - make_interval(secs => $2)"#,
+            backend,
+            FROZEN.as_secs_f64(),
+        )
+        .fetch_all(&self.pool)
+        .await;
+        match ended {
+            Ok(ended) => tracing::warn!(partition, sessions = ended.len(), "ended commits of a frozen owner"),
+            Err(error) => tracing::warn!(partition, %error, "waiting for a commit of the former owner"),
+        }
     }
 }

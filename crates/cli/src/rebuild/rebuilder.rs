@@ -7,6 +7,7 @@ use fluxori_applier::{AppliedPartition, Applier, Bounds, Limits};
 use fluxori_archive::Source;
 use fluxori_core::digest::Digest;
 use fluxori_ledger::{Ledger, LedgerError, Schema};
+use fluxori_runtime::Health;
 use fluxori_stream::{LogReader, Range, WorkerEnd};
 use indicatif::ProgressBar;
 use tokio::task::JoinSet;
@@ -52,10 +53,11 @@ impl Rebuilder {
         let limits = Limits {
             in_memory: Bounds { orgs: config.max_orgs_in_memory, events: config.max_events_in_memory },
             commits: WORKERS,
+            folds: WORKERS,
         };
         let cursors = ledger.cursors().await?;
         let owner = format!("rebuild-{}", std::process::id());
-        let applier = Arc::new(Applier::new(ledger, owner, genesis, limits));
+        let applier = Arc::new(Applier::new(ledger, owner, genesis, limits, &Health::new("rebuild")));
         let mut partitions = BTreeMap::new();
         for partition in 0..source.log().partitions().await? {
             let applied = applier.take_over(partition, &CancellationToken::new()).await.map_err(ended)?;

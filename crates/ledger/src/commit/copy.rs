@@ -11,9 +11,12 @@ const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
 /// No flags, no header extension.
 const FLAGS_AND_EXTENSION: [u8; 8] = [0; 8];
 const TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
+/// Bytes that are sent at once.
+const PIECE: usize = 128 * 1024;
 const NULL: [u8; 4] = (-1_i32).to_be_bytes();
 
 /// Rows of one table, each column encoded as `sqlx` encodes it in every other statement.
+#[derive(Debug)]
 pub(super) struct CopyRows {
     buffer: PgArgumentBuffer,
     columns: i16,
@@ -55,13 +58,20 @@ impl CopyRows {
         Ok(self)
     }
 
+    /// How many there are.
+    pub(super) const fn len(&self) -> u64 {
+        self.rows
+    }
+
     /// Writes all rows with a `COPY .. FROM STDIN (FORMAT binary)`.
-    pub(super) async fn send(mut self, to: &mut PgConnection, statement: &str) -> Result<(), LedgerError> {
-        self.buffer.extend_from_slice(&TRAILER);
+    pub(super) async fn send(&self, to: &mut PgConnection, statement: &str) -> Result<(), LedgerError> {
         let mut copy = to.copy_in_raw(statement).await?;
-        if let Err(error) = copy.send(self.buffer.as_slice()).await {
-            copy.abort("the connection failed").await?;
-            return Err(error.into());
+        // Each piece is copied into the connection's buffer, which would otherwise grow to the size of all.
+        for piece in self.buffer.chunks(PIECE).chain([TRAILER.as_slice()]) {
+            if let Err(error) = copy.send(piece).await {
+                copy.abort("the connection failed").await?;
+                return Err(error.into());
+            }
         }
         let written = copy.finish().await?;
         if written == self.rows {

@@ -14,6 +14,8 @@ use fluxori_core::record::{Body, Record};
 use fluxori_core::time::Timestamp;
 use sqlx::{Postgres, Transaction};
 
+use self::copy::CopyRows;
+use self::states::Touched;
 use crate::Ledger;
 use crate::error::LedgerError;
 use crate::rows::to_column;
@@ -181,21 +183,49 @@ pub fn corrected(postings: &[PostingRow]) -> Vec<(OrgId, EventId)> {
     corrected.collect()
 }
 
+/// A batch's postings as Postgres takes them. The postings themselves are not needed any more.
+#[derive(Debug)]
+pub struct EncodedPostings {
+    rows: CopyRows,
+    touched: Touched,
+}
+
+impl BatchWrite {
+    /// Encodes the postings, which needs no connection and can be done while another batch is committed.
+    ///
+    /// # Errors
+    /// `Unreadable` if a value cannot be stored.
+    pub fn encode_postings(&self) -> Result<EncodedPostings, LedgerError> {
+        Ok(EncodedPostings { rows: postings::rows(self)?, touched: Touched::by(self) })
+    }
+}
+
 impl Ledger {
-    /// Writes a batch in one transaction.
+    /// Writes a batch in one transaction: encodes its postings, then [`Ledger::commit_encoded`].
     ///
     /// # Errors
     /// `Fenced` or `UnexpectedCursor` if the partition is not ours any more. `Database` if Postgres failed: then it is
     /// unknown whether the commit took place, and the state in memory must be thrown away and loaded again.
     pub async fn commit(&self, write: &BatchWrite) -> Result<(), LedgerError> {
+        self.commit_encoded(write, &write.encode_postings()?).await
+    }
+
+    /// Writes a batch, whose postings these are, in one transaction; [`BatchWrite::postings`] is not looked at.
+    ///
+    /// # Errors
+    /// As [`Ledger::commit`].
+    pub async fn commit_encoded(
+        &self,
+        write: &BatchWrite,
+        postings: &EncodedPostings,
+    ) -> Result<(), LedgerError> {
         let mut transaction = self.pool.begin().await?;
         check_epoch(&mut transaction, write.partition, write.epoch).await?;
         move_cursor(&mut transaction, write).await?;
-        postings::insert(&mut transaction, write).await?;
-        let touched = states::Touched::by(write);
-        states::write_orgs(&mut transaction, write, &touched).await?;
+        postings::insert(&mut transaction, &postings.rows).await?;
+        states::write_orgs(&mut transaction, write, &postings.touched).await?;
         states::upsert_plans(&mut transaction, write).await?;
-        states::write_allocations(&mut transaction, write, &touched).await?;
+        states::write_allocations(&mut transaction, write, &postings.touched).await?;
         outcomes::insert_commands(&mut transaction, write).await?;
         outcomes::insert_quarantine(&mut transaction, write).await?;
         outcomes::release(&mut transaction, write).await?;

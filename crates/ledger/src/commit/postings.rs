@@ -13,11 +13,8 @@ const STATEMENT: &str = "COPY credit_transactions (org_id, number, kind, effecti
 /// About how many bytes a row has.
 const ROW: usize = 700;
 
-/// All in one binary COPY, by org, so that what belongs together in the indexes is written together.
-pub(super) async fn insert(transaction: &mut Tx, write: &BatchWrite) -> Result<(), LedgerError> {
-    if write.postings.is_empty() {
-        return Ok(());
-    }
+/// All postings of a batch, by org, so that what belongs together in the indexes is written together.
+pub(super) fn rows(write: &BatchWrite) -> Result<CopyRows, LedgerError> {
     let mut sorted: Vec<&PostingRow> = write.postings.iter().collect();
     // Within an org the postings are in order already, and the sort keeps that.
     sorted.sort_by(|a, b| a.posting.org.cmp(&b.posting.org));
@@ -25,7 +22,12 @@ pub(super) async fn insert(transaction: &mut Tx, write: &BatchWrite) -> Result<(
     for row in sorted {
         encode(&mut rows, row, write.partition)?;
     }
-    rows.send(transaction, STATEMENT).await
+    Ok(rows)
+}
+
+/// Writes them all in one binary COPY.
+pub(super) async fn insert(transaction: &mut Tx, rows: &CopyRows) -> Result<(), LedgerError> {
+    if rows.len() == 0 { Ok(()) } else { rows.send(transaction, STATEMENT).await }
 }
 
 fn encode(rows: &mut CopyRows, row: &PostingRow, partition: i32) -> Result<(), LedgerError> {

@@ -20,19 +20,23 @@ use crate::rows::organization::{PlanRow, suspended_users};
 use crate::rows::{self, column, to_column};
 
 /// What a batch did to its orgs beside their states.
-pub(super) struct Touched<'write> {
-    /// Those with a posting other than a debit, which may be new or have new allocations.
-    beyond_debits: HashSet<&'write OrgId>,
+#[derive(Debug)]
+pub(super) struct Touched {
+    /// Those whose postings are all debits. The others may be new or have new allocations.
+    only_debited: HashSet<OrgId>,
     /// The highest native id among the events applied, of each org.
-    newest_events: HashMap<&'write OrgId, EventId>,
+    newest_events: HashMap<OrgId, EventId>,
 }
 
-impl<'write> Touched<'write> {
-    pub(super) fn by(write: &'write BatchWrite) -> Self {
-        let (mut beyond_debits, mut newest_events) = (HashSet::new(), HashMap::new());
+impl Touched {
+    pub(super) fn by(write: &BatchWrite) -> Self {
+        let (mut only_debited, mut beyond_debits) = (HashSet::new(), HashSet::new());
+        let mut newest_events = HashMap::new();
         for row in &write.postings {
             let posting = &row.posting;
-            if posting.kind != PostingKind::Debit {
+            if posting.kind == PostingKind::Debit {
+                only_debited.insert(&posting.org);
+            } else {
                 beyond_debits.insert(&posting.org);
             }
             if let Some(id) = posting.event_id().filter(|id| id.is_native()) {
@@ -40,7 +44,9 @@ impl<'write> Touched<'write> {
                 *newest = (*newest).max(id);
             }
         }
-        Self { beyond_debits, newest_events }
+        let only_debited = only_debited.difference(&beyond_debits).copied().cloned().collect();
+        let newest_events = newest_events.into_iter().map(|(org, id)| (OrgId::clone(org), id)).collect();
+        Self { only_debited, newest_events }
     }
 
     fn newest_event(&self, org: &OrgState) -> Option<uuid::Uuid> {
@@ -51,10 +57,10 @@ impl<'write> Touched<'write> {
 pub(super) async fn write_orgs(
     transaction: &mut Tx,
     write: &BatchWrite,
-    touched: &Touched<'_>,
+    touched: &Touched,
 ) -> Result<(), LedgerError> {
-    let (others, debited): (Vec<&OrgState>, Vec<&OrgState>) =
-        write.orgs.iter().partition(|org| touched.beyond_debits.contains(org.org()));
+    let (debited, others): (Vec<&OrgState>, Vec<&OrgState>) =
+        write.orgs.iter().partition(|org| touched.only_debited.contains(org.org()));
     upsert_orgs(transaction, write.partition, &others, touched).await?;
     update_orgs(transaction, &debited, touched).await
 }
@@ -66,11 +72,7 @@ fn sums(orgs: &[&OrgState], sum: Sum) -> Result<Vec<Decimal>, LedgerError> {
     orgs.iter().map(|org| sum(org).map(Credits::decimal).map_err(out_of_range)).collect()
 }
 
-async fn update_orgs(
-    transaction: &mut Tx,
-    orgs: &[&OrgState],
-    touched: &Touched<'_>,
-) -> Result<(), LedgerError> {
+async fn update_orgs(transaction: &mut Tx, orgs: &[&OrgState], touched: &Touched) -> Result<(), LedgerError> {
     if orgs.is_empty() {
         return Ok(());
     }
@@ -105,7 +107,7 @@ async fn upsert_orgs(
     transaction: &mut Tx,
     partition: i32,
     orgs: &[&OrgState],
-    touched: &Touched<'_>,
+    touched: &Touched,
 ) -> Result<(), LedgerError> {
     if orgs.is_empty() {
         return Ok(());
@@ -182,10 +184,10 @@ pub(super) async fn upsert_plans(transaction: &mut Tx, write: &BatchWrite) -> Re
 pub(super) async fn write_allocations(
     transaction: &mut Tx,
     write: &BatchWrite,
-    touched: &Touched<'_>,
+    touched: &Touched,
 ) -> Result<(), LedgerError> {
-    let (others, debited): (Vec<_>, Vec<_>) =
-        write.allocations.iter().partition(|(org, _)| touched.beyond_debits.contains(org));
+    let (debited, others): (Vec<_>, Vec<_>) =
+        write.allocations.iter().partition(|(org, _)| touched.only_debited.contains(org));
     upsert_allocations(transaction, &others).await?;
     update_allocations(transaction, &debited).await
 }

@@ -1,13 +1,16 @@
 //! Who may commit, and what comes back.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use fluxori_core::digest::Digest;
 use fluxori_core::id::{CommandId, EventId};
 use fluxori_core::record::QuarantineReason;
-use fluxori_ledger::{LedgerError, Needed, PostingRow};
+use fluxori_ledger::{Ledger, LedgerError, Needed, PostingRow};
+use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::support::{allocation, command, debit, ledger, org, posting, quarantined, state, write};
+use crate::support::{allocation, command, database, debit, ledger, org, posting, quarantined, state, write};
 
 #[tokio::test]
 async fn a_commit_with_an_old_epoch_is_refused_and_writes_nothing() -> Result<()> {
@@ -21,6 +24,24 @@ async fn a_commit_with_an_old_epoch_is_refused_and_writes_nothing() -> Result<()
     assert!(matches!(refused, Err(LedgerError::Fenced { partition: 3, .. })), "{refused:?}");
     ledger.commit(&write(successor.epoch, 10, 15)).await?;
     assert_eq!(ledger.take_over(3, "next").await?.cursor, Some(write(0, 10, 15).cursor));
+    Ok(())
+}
+
+/// What a consumer leaves behind that is stopped while it sends its rows.
+#[tokio::test]
+async fn a_commit_that_froze_in_the_middle_of_its_rows_is_ended_by_the_successor() -> Result<()> {
+    let url = database()?;
+    let ledger = Ledger::prepare(&url, 4).await?;
+    let epoch = ledger.take_over(3, "zombie").await?.epoch;
+    let mut frozen = PgPool::connect(&url).await?.begin().await?;
+    sqlx::query("SELECT FROM control.partition_epochs WHERE log_partition = 3 FOR SHARE")
+        .execute(&mut *frozen)
+        .await?;
+    let mut copy = frozen.copy_in_raw("COPY ledger.credit_transactions FROM STDIN").await?;
+    copy.send(b"acme".as_slice()).await?;
+    let successor = tokio::time::timeout(Duration::from_secs(20), ledger.take_over(3, "successor")).await??;
+    assert_eq!(successor.epoch, epoch + 1);
+    assert!(copy.finish().await.is_err(), "the frozen commit is gone");
     Ok(())
 }
 

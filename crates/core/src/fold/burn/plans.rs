@@ -31,7 +31,9 @@ impl OrgState {
             a.period.is_some() && a.status == AllocationStatus::Open && a.effective_at > *at
         };
         if let Some(later) = self.allocations().filter(begun).map(|a| a.effective_at).max() {
-            return Ok(reject(format!("allocations of a plan have opened since: set it as of {later} or later")));
+            return Ok(reject(format!(
+                "allocations of a plan have opened since: set it as of {later} or later"
+            )));
         }
         let new =
             plan.as_ref().map_or(0, |plan| plan.items.iter().map(|item| plan.accounts(item).count()).sum());
