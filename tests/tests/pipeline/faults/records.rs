@@ -56,9 +56,7 @@ impl Poison<'_> {
         let past = ago(40 * 24 * 3600).parse()?;
         let past = self.fields(|fields| fields.occurred_at = past)?;
         self.publish("too_late", &past)?;
-        let revised = self.fields(|fields| fields.revision = 2)?;
-        self.publish("superseding", &revised)?;
-        self.publish_conflict()?;
+        self.publish_conflicts()?;
         self.publish_misplaced(&good)?;
         self.publish_forged()
     }
@@ -77,13 +75,16 @@ impl Poison<'_> {
     }
 
     /// The same id with more tokens.
-    fn publish_conflict(&mut self) -> Result<()> {
+    fn publish_conflicts(&mut self) -> Result<()> {
         let id = EventId(Uuid::now_v7());
         let original = self.fields(|fields| (fields.event_id, fields.output_tokens) = (id, 1))?;
         self.log.publish(&self.org, &original)?;
         self.debited += 1;
         let other = self.fields(|fields| (fields.event_id, fields.output_tokens) = (id, 2))?;
-        self.publish("conflict", &other)
+        self.publish("conflict", &other)?;
+        // The original was exact.
+        let revised = self.fields(|fields| (fields.event_id, fields.revision) = (id, 2))?;
+        self.publish("superseding", &revised)
     }
 
     /// Under the key of another org, in another partition than its own, and of an org that nobody has opened.
