@@ -254,11 +254,13 @@ fn emit_until(pipeline: &Pipeline, stop: &AtomicBool) -> Result<i64> {
 
 /// Rebuilds a ledger and promotes it, and says how the former one is named.
 fn replace_ledger(pipeline: &Pipeline, schema: &str) -> Result<String> {
-    credits_of_owner(pipeline, &["ledger", "rebuild", "--schema", schema])?;
+    let rebuilt = credits_of_owner(pipeline, &["ledger", "rebuild", "--schema", schema])?;
     let promoted = credits_of_owner(pipeline, &["ledger", "promote", "--schema", schema])?;
     assert_eq!(promoted.get("fenced"), Some(&8.into()), "{promoted}");
     let held = promoted.get("held_up_ms").and_then(Value::as_u64).context("held_up_ms")?;
     ensure!(held < 8_000, "{promoted}");
+    let (records, rate) = (rebuilt.get("records"), rebuilt.get("records_per_s"));
+    println!("rebuilt {records:?} records, {rate:?} per second; commits were held up for {held} ms");
     Ok(text(&promoted, "former")?.to_owned())
 }
 
