@@ -27,7 +27,7 @@ pub(crate) struct InitArguments {
     /// Partitions of the topic, chosen once [default: 64, or those that the topic has]
     #[arg(long, value_parser = clap::value_parser!(i32).range(1..=4096))]
     partitions: Option<i32>,
-    /// Folder for the private keys of root, CLI and edge; made if it is missing
+    /// Folder for the private keys of root, CLI, edge and scheduler; made if it is missing
     #[arg(long, value_name = "FOLDER", default_value = "keys")]
     keys: PathBuf,
     /// Also write a configuration file (TOML) for the services, with the genesis and the key files; never over another
@@ -127,8 +127,10 @@ fn write_config(path: &std::path::Path, answer: &Answer) -> Result<(), CliError>
         }
     };
     let config = format!(
-        "[log]\ngenesis = \"{}\"\n\n[edge]\nissuer_key_file = {:?}\n\n[cli]\nissuer_key_file = {:?}\n",
+        "[log]\ngenesis = \"{}\"\n\n[scheduler]\nissuer_key_file = {:?}\n\n[edge]\nissuer_key_file = {:?}\n\n\
+         [cli]\nissuer_key_file = {:?}\n",
         answer.genesis,
+        key("scheduler")?,
         key("edge")?,
         key("cli")?,
     );
@@ -160,7 +162,7 @@ fn text(answer: &Answer) -> String {
         answer.topic, answer.partitions, answer.log_id
     );
     for key in &answer.keys {
-        text.push_str(&format!("  {:5} {}  {}\n", key.issuer, key.key_id, key.file));
+        text.push_str(&format!("  {:9} {}  {}\n", key.issuer, key.key_id, key.file));
     }
     let file = |issuer: &str| {
         let key = answer.keys.iter().find(|key| key.issuer == issuer);
@@ -169,10 +171,12 @@ fn text(answer: &Answer) -> String {
     text.push_str(&format!(
         "The root key signs the others and nothing else; keep it safe, and keep a copy.\n\n\
          Configure every service with:\n  FLUXORI__LOG__GENESIS={}\nthe edge also with:\n  \
-         FLUXORI__EDGE__ISSUER_KEY_FILE={}\nand this tool, if it runs elsewhere, with:\n  \
+         FLUXORI__EDGE__ISSUER_KEY_FILE={}\nthe scheduler with:\n  \
+         FLUXORI__SCHEDULER__ISSUER_KEY_FILE={}\nand this tool, if it runs elsewhere, with:\n  \
          FLUXORI__CLI__ISSUER_KEY_FILE={}",
         answer.genesis,
         file("edge"),
+        file("scheduler"),
         file("cli"),
     ));
     text

@@ -2,6 +2,7 @@
 
 mod cursors;
 mod outcomes;
+mod plans;
 mod snapshot;
 mod tiers;
 mod transactions;

@@ -3,3 +3,4 @@
 mod faults;
 mod ingest;
 mod ledger;
+mod plans;

@@ -1,4 +1,4 @@
-//! The folder of keys: `root.key`, `cli.key`, `edge.key` and `genesis.record`.
+//! The folder of keys: `root.key`, `cli.key`, `edge.key`, `scheduler.key` and `genesis.record`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -24,7 +24,7 @@ const ACTOR: &str = "credits log init";
 const GENESIS_FILE: &str = "genesis.record";
 
 /// The issuers beside the root, and the kinds of command that each may give.
-const ISSUERS: [(&str, &[CommandKind]); 2] = [
+const ISSUERS: [(&str, &[CommandKind]); 3] = [
     (
         "cli",
         &[
@@ -36,6 +36,7 @@ const ISSUERS: [(&str, &[CommandKind]); 2] = [
         ],
     ),
     ("edge", &[CommandKind::OpenOrg, CommandKind::Grant, CommandKind::Adjust, CommandKind::SetPolicy]),
+    ("scheduler", &[CommandKind::Grant]),
 ];
 
 /// What a log begins with: its genesis and the keys of its issuers.
