@@ -78,6 +78,7 @@ fn options(endpoints: Endpoints, settings: &[(&str, &str)]) -> Result<PipelineOp
     let mut all = vec![
         ("FLUXORI__KAFKA__SESSION_TIMEOUT_MS".to_owned(), "6000".to_owned()),
         ("FLUXORI__SCHEDULER__TICK_INTERVAL_MS".to_owned(), "200".to_owned()),
+        ("FLUXORI__SCHEDULER__PLAN_INTERVAL_MS".to_owned(), "200".to_owned()),
     ];
     all.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     Ok(PipelineOptions {

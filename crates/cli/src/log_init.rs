@@ -127,8 +127,10 @@ fn write_config(path: &std::path::Path, answer: &Answer) -> Result<(), CliError>
         }
     };
     let config = format!(
-        "[log]\ngenesis = \"{}\"\n\n[edge]\nissuer_key_file = {:?}\n\n[cli]\nissuer_key_file = {:?}\n",
+        "[log]\ngenesis = \"{}\"\n\n[scheduler]\nissuer_key_file = {:?}\n\n[edge]\nissuer_key_file = {:?}\n\n\
+         [cli]\nissuer_key_file = {:?}\n",
         answer.genesis,
+        key("scheduler")?,
         key("edge")?,
         key("cli")?,
     );
@@ -169,10 +171,12 @@ fn text(answer: &Answer) -> String {
     text.push_str(&format!(
         "The root key signs the others and nothing else; keep it safe, and keep a copy.\n\n\
          Configure every service with:\n  FLUXORI__LOG__GENESIS={}\nthe edge also with:\n  \
-         FLUXORI__EDGE__ISSUER_KEY_FILE={}\nand this tool, if it runs elsewhere, with:\n  \
+         FLUXORI__EDGE__ISSUER_KEY_FILE={}\nthe scheduler with:\n  \
+         FLUXORI__SCHEDULER__ISSUER_KEY_FILE={}\nand this tool, if it runs elsewhere, with:\n  \
          FLUXORI__CLI__ISSUER_KEY_FILE={}",
         answer.genesis,
         file("edge"),
+        file("scheduler"),
         file("cli"),
     ));
     text

@@ -2,7 +2,7 @@
 
 use fluxori_core::digest::Digest;
 use fluxori_core::fold::{Halt, LogIdentity};
-use fluxori_core::id::GLOBAL_KEY;
+use fluxori_core::id::{GLOBAL_KEY, LogId};
 use fluxori_core::time::Timestamp;
 use fluxori_stream::{LogReader, Publisher, PublisherOptions, Range, StreamError, Watermarks};
 use metrics::counter;
@@ -25,6 +25,7 @@ pub(crate) enum TickError {
 pub(crate) struct Ticker {
     publisher: Publisher,
     partitions: i32,
+    log_id: LogId,
 }
 
 impl Ticker {
@@ -42,15 +43,33 @@ impl Ticker {
             firsts.push(Range { partition, start: low, end: low.saturating_add(1) });
         }
         let mut scan = reader.scan(&firsts, 1)?;
+        let mut log_id = None;
         while let Some(first) = scan.next().await? {
             for raw in first.iter() {
                 let append_time = Timestamp::from_millis(raw.append_time_ms);
                 let record = fluxori_wire::decode(raw.key, raw.value, append_time);
-                LogIdentity::of_first_record(first.partition(), Some(Digest(genesis)), &record)?;
+                let identity =
+                    LogIdentity::of_first_record(first.partition(), Some(Digest(genesis)), &record)?;
+                log_id = Some(identity.genesis.log_id);
             }
         }
         let publisher = Publisher::new(&PublisherOptions::new(brokers, topic))?;
-        Ok(Self { publisher, partitions })
+        Ok(Self { publisher, partitions, log_id: log_id.ok_or(TickError::NotBegun(0))? })
+    }
+
+    /// What the ticks are published with.
+    pub(crate) const fn publisher(&self) -> &Publisher {
+        &self.publisher
+    }
+
+    /// How many partitions the log has.
+    pub(crate) const fn partitions(&self) -> i32 {
+        self.partitions
+    }
+
+    /// Which log it is.
+    pub(crate) const fn log_id(&self) -> LogId {
+        self.log_id
     }
 
     /// Publishes a tick into every partition and waits until the broker has them all.
@@ -70,7 +89,7 @@ impl Ticker {
 #[cfg(test)]
 mod tests {
     use fluxori_core::command::{Command, CommandBody, Genesis};
-    use fluxori_core::id::{CommandId, LogId};
+    use fluxori_core::id::CommandId;
     use fluxori_stream::TopicSpec;
     use fluxori_wire::Issuer;
     use uuid::Uuid;

@@ -3,6 +3,7 @@
 mod cursors;
 mod operator;
 mod outcomes;
+mod plans;
 mod snapshot;
 mod tiers;
 mod transactions;

@@ -4,4 +4,5 @@ mod commands;
 mod faults;
 mod ingest;
 mod ledger;
+mod plans;
 mod rebuild;

@@ -295,11 +295,24 @@ pub struct SchedulerConfig {
     pub listen: SocketAddr,
     /// How often every partition gets a tick, in milliseconds.
     pub tick_interval_ms: u64,
+    /// How often plans are looked at for periods to be published, in milliseconds.
+    pub plan_interval_ms: u64,
+    /// Periods are published so many hours before they begin.
+    pub plan_horizon_hours: u64,
+    /// File with the scheduler's issuer key, which signs the grants of periods; readable by its owner only. None, or no
+    /// `postgres.url`: no periods are published.
+    pub issuer_key_file: Option<PathBuf>,
 }
 
 impl Default for SchedulerConfig {
     fn default() -> Self {
-        Self { listen: loopback(8084), tick_interval_ms: 10_000 }
+        Self {
+            listen: loopback(8084),
+            tick_interval_ms: 10_000,
+            plan_interval_ms: 60_000,
+            plan_horizon_hours: 8 * 24,
+            issuer_key_file: None,
+        }
     }
 }
 
@@ -310,8 +323,22 @@ impl SchedulerConfig {
         Duration::from_millis(self.tick_interval_ms)
     }
 
+    /// The interval between two looks at the plans as a duration.
+    #[must_use]
+    pub fn plan_interval(&self) -> Duration {
+        Duration::from_millis(self.plan_interval_ms)
+    }
+
+    /// The horizon as a duration.
+    #[must_use]
+    pub fn plan_horizon(&self) -> Duration {
+        Duration::from_hours(self.plan_horizon_hours)
+    }
+
     pub(super) fn validate(&self, problems: &mut Problems) {
         between(problems, "scheduler.tick_interval_ms", self.tick_interval_ms, 100, 3_600_000);
+        between(problems, "scheduler.plan_interval_ms", self.plan_interval_ms, 100, 3_600_000);
+        between(problems, "scheduler.plan_horizon_hours", self.plan_horizon_hours, 1, 8_784);
     }
 }
 

@@ -115,6 +115,7 @@ impl Pipeline {
             init.get("genesis").and_then(Value::as_str).context("log init names no genesis")?.to_owned();
         pipeline.set("FLUXORI__LOG__GENESIS", genesis);
         pipeline.set("FLUXORI__EDGE__ISSUER_KEY_FILE", format!("{keys}/edge.key"));
+        pipeline.set("FLUXORI__SCHEDULER__ISSUER_KEY_FILE", format!("{keys}/scheduler.key"));
         Ok(pipeline)
     }
 
