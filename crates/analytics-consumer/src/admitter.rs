@@ -1,14 +1,18 @@
 //! Pure: from the records of a range to what is stored of it, by the same admission as the ledger's.
 
-use std::collections::BTreeMap;
-
-use fluxori_analytics::{KeptKind, KeptRecord, KnownEvent, RangeRows, UsageAt};
+use fluxori_analytics::{AnalyticsError, KeptKind, KeptRecord, Loaded, Needed, RangeRows};
+use fluxori_core::command::CommandBody;
 use fluxori_core::digest::Digest;
-use fluxori_core::fold::{Admission, AdmittedCommand, Context, Halt, KnownEvent as AdmittedEvent, Past};
-use fluxori_core::id::{EventId, LogId};
-use fluxori_core::record::{Body, QuarantineReason, Record, RecordKey};
+use fluxori_core::fold::{Admission, Context, Halt, KnownEvent, Past};
+use fluxori_core::id::{EventId, LogId, OrgId};
+use fluxori_core::record::{Body, Record, RecordKey};
 use fluxori_core::time::Timestamp;
+use fluxori_core::usage::Violation;
 use fluxori_stream::Batch;
+
+use crate::Tally;
+use crate::charges::CountedUsage;
+use crate::output::{Output, Watched};
 
 /// Decides what the records of one partition are. What it says of a record depends on the log before it alone.
 #[derive(Debug, Clone)]
@@ -18,23 +22,29 @@ pub struct Admitter {
     past: Past,
 }
 
-/// How many records became what.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Tally {
-    /// Usage admitted at once.
-    pub usage: u64,
-    /// Usage that had waited and was released.
-    pub released: u64,
-    /// Commands of orgs, rejected ones among them.
-    pub commands: u64,
-    /// Global commands and ticks.
-    pub global: u64,
-    /// Events and commands that were known already.
-    pub duplicates: u64,
-    /// Usage that waits for its org to be opened.
-    pub waiting: u64,
-    /// Everything else in the quarantine.
-    pub quarantined: u64,
+/// A batch could not be admitted.
+#[derive(Debug, thiserror::Error)]
+pub enum AdmitError {
+    /// The partition cannot go on.
+    #[error(transparent)]
+    Halt(#[from] Halt),
+    /// What was stored of the past is not what it was stored as.
+    #[error(transparent)]
+    Stored(#[from] AnalyticsError),
+    /// A kept record is not what it was kept as.
+    #[error(transparent)]
+    Kept(#[from] RestoreError),
+    /// A correction of usage that was not looked up.
+    #[error("the rows of event {event} of org {org} were not looked up before its charge was corrected")]
+    NotLoaded {
+        /// Whose.
+        org: OrgId,
+        /// Which.
+        event: EventId,
+    },
+    /// A correction with quantities that no event can have.
+    #[error("a correction says what cannot be: {0}")]
+    Quantities(#[from] Violation),
 }
 
 /// What was kept does not give a context.
@@ -108,8 +118,12 @@ impl Admitter {
                 self.past.add_waiting(*event);
                 Ok(())
             }
-            (KeptKind::Rejected, RecordKey::Org(org), Body::Command(signed)) => {
-                self.past.add_command(org.clone(), signed.command.command_id, Digest::of(&signed.payload));
+            (KeptKind::WaitingCorrection, RecordKey::Org(_), Body::Command(signed)) => {
+                self.past.add_waiting_correction(signed.command, Digest::of(&signed.payload));
+                Ok(())
+            }
+            (KeptKind::Quarantined, RecordKey::Org(_), Body::Usage(event)) => {
+                self.past.add_quarantined(*event);
                 Ok(())
             }
             _ => Err(changed()),
@@ -137,16 +151,31 @@ impl Admitter {
         batch.iter().map(decode).collect()
     }
 
-    /// The events whose ids decide what these records are: they must be looked up first. Those that wait for their org
-    /// are known from the kept records.
-    pub fn ids(records: &[Record]) -> impl Iterator<Item = EventId> {
-        records.iter().filter_map(|record| match &record.body {
-            Body::Usage(event) => Some(event.event_id),
-            Body::Command(_) | Body::Tick | Body::Unreadable(..) => None,
-        })
+    /// What decides what these records are, and must be looked up first. Usage that waits for its org and corrections
+    /// that wait for their event are known from the kept records.
+    #[must_use]
+    pub fn needed(records: &[Record]) -> Needed {
+        let mut needed = Needed::default();
+        for record in records {
+            if let Some((_, event)) = Past::to_watch(record) {
+                needed.watched.insert(event);
+                needed.events.insert(event);
+            }
+            match &record.body {
+                Body::Usage(event) => _ = needed.events.insert(event.event_id),
+                Body::Command(signed) if signed.command.body.org().is_some() => {
+                    needed.commands.insert(signed.command.command_id);
+                    if let CommandBody::Release(_, release) = &signed.command.body {
+                        needed.released.insert(release.event_id);
+                    }
+                }
+                Body::Command(_) | Body::Tick | Body::Unreadable(..) => {}
+            }
+        }
+        needed
     }
 
-    /// Admits the records of a batch. `known` are those events among [`Self::ids`] that were admitted before the batch.
+    /// Admits the records of a batch. `loaded` is what was found of [`Self::needed`] in rows from before the batch.
     ///
     /// # Errors
     /// The partition cannot go on; the admitter must then be thrown away.
@@ -154,111 +183,46 @@ impl Admitter {
         &mut self,
         batch: &Batch,
         records: &[Record],
-        known: Vec<KnownEvent>,
-    ) -> Result<(RangeRows, Tally), Halt> {
-        self.past.forget_events();
-        for event in known {
-            let known = AdmittedEvent { billing_digest: event.billing_digest, revision: event.revision };
-            self.past.add_event(event.org, event.event, known);
-        }
-        let mut out = Output::default();
+        loaded: Loaded,
+    ) -> Result<(RangeRows, Tally), AdmitError> {
+        let watched = self.remember(records, loaded)?;
+        let mut out = Output::new(watched);
         for (raw, record) in batch.iter().zip(records) {
             let admission = self.context.admit(&mut self.past, record)?;
-            out.take(&self.past, &raw, record.append_time, admission);
+            out.take(&raw, record.append_time, admission)?;
         }
         Ok((out.rows, out.tally))
     }
-}
 
-#[derive(Default)]
-struct Output {
-    rows: RangeRows,
-    tally: Tally,
-}
-
-impl Output {
-    fn take(
-        &mut self,
-        past: &Past,
-        raw: &fluxori_stream::Record<'_>,
-        append_time: Timestamp,
-        admission: Admission,
-    ) {
-        let tally = &mut self.tally;
-        match admission {
-            Admission::Usage(usage, _) => {
-                tally.usage += 1;
-                self.rows.usage.push(UsageAt { offset: raw.offset, append_time, usage: *usage });
-            }
-            Admission::Superseding(_) => tally.usage += 1,
-            Admission::Command(command) => {
-                tally.commands += 1;
-                self.take_command(past, raw, append_time, *command);
-            }
-            Admission::Global(_) => {
-                tally.global += 1;
-                self.keep(KeptKind::Global, raw, append_time);
-            }
-            Admission::Tick => tally.global += 1,
-            Admission::Duplicate(_) => tally.duplicates += 1,
-            Admission::Quarantined(quarantined) if quarantined.reason == QuarantineReason::OrgNotOpen => {
-                tally.waiting += 1;
-                self.keep(KeptKind::Waiting, raw, append_time);
-            }
-            Admission::Quarantined(_) => tally.quarantined += 1,
+    /// Takes in what was looked up for a batch, and forgets what was for the one before. Returns what the usage log
+    /// counts of the events that the batch watches.
+    fn remember(&mut self, records: &[Record], loaded: Loaded) -> Result<Watched, AdmitError> {
+        self.past.forget_events();
+        self.past.forget_commands();
+        self.past.forget_watched();
+        let mut watched = Watched::new();
+        for (org, event) in records.iter().filter_map(Past::to_watch) {
+            self.past.watch(org, event);
+            watched.insert((org.clone(), event), None);
         }
-    }
-
-    fn take_command(
-        &mut self,
-        past: &Past,
-        raw: &fluxori_stream::Record<'_>,
-        append_time: Timestamp,
-        command: AdmittedCommand,
-    ) {
-        if command.opens {
-            self.keep(KeptKind::Opening, raw, append_time);
-        } else if !past.is_open(&command.org) {
-            // Its id is taken, so that another command under it cannot open the org. Once an org is open, no command
-            // has a bearing on usage any more.
-            self.keep(KeptKind::Rejected, raw, append_time);
+        for event in loaded.events {
+            let known = KnownEvent { billing_digest: event.billing_digest, revision: event.revision };
+            self.past.add_event(event.org, event.event, known);
         }
-        for released in command.released {
-            match released {
-                Admission::Usage(usage, _) => {
-                    self.tally.released += 1;
-                    self.rows.usage.push(UsageAt { offset: raw.offset, append_time, usage: *usage });
-                }
-                // What cannot be priced stays in the quarantine.
-                _ => self.tally.quarantined += 1,
+        for command in loaded.commands {
+            self.past.add_command(command.org, command.command, command.payload_digest);
+        }
+        for stored in loaded.usage {
+            let event = (stored.event.org_id.clone(), stored.event.event_id);
+            if let Some(counted) = watched.get_mut(&event) {
+                let usage = CountedUsage::read(stored, self.context.rates())?;
+                self.past.add_charged(event.0, event.1, usage.charged());
+                *counted = Some(usage);
             }
         }
-    }
-
-    fn keep(&mut self, kind: KeptKind, raw: &fluxori_stream::Record<'_>, append_time: Timestamp) {
-        let bytes = |bytes: Option<&[u8]>| bytes.unwrap_or_default().to_vec();
-        self.rows.kept.push(KeptRecord {
-            offset: raw.offset,
-            append_time,
-            kind,
-            key: bytes(raw.key),
-            value: if kind == KeptKind::Opening { Vec::new() } else { bytes(raw.value) },
-        });
-    }
-}
-
-impl Tally {
-    /// Names and counts, for metrics.
-    #[must_use]
-    pub fn counts(&self) -> BTreeMap<&'static str, u64> {
-        BTreeMap::from([
-            ("usage", self.usage),
-            ("released", self.released),
-            ("command", self.commands),
-            ("global", self.global),
-            ("duplicate", self.duplicates),
-            ("waiting", self.waiting),
-            ("quarantined", self.quarantined),
-        ])
+        for kept in &loaded.quarantined {
+            self.restore_one(kept)?;
+        }
+        Ok(watched)
     }
 }

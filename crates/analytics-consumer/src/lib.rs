@@ -10,9 +10,12 @@
 //! range, so that an idle partition leaves nothing to be repeated.
 
 mod admitter;
+mod charges;
 mod cursor;
+mod output;
 mod processor;
 
-pub use admitter::{Admitter, RestoreError, Tally};
+pub use admitter::{AdmitError, Admitter, RestoreError};
 pub use cursor::{Cursor, CursorError};
+pub use output::Tally;
 pub use processor::AnalyticsProcessor;

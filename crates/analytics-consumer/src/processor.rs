@@ -181,14 +181,13 @@ impl AnalyticsProcessor {
     ) -> Result<(), WorkerEnd> {
         let (partition, start, end) = (worker.partition, batch.start(), batch.end());
         let records = tokio::task::block_in_place(|| Admitter::decode(&batch));
-        let known = self
-            .ask("look up event ids", stop, || {
-                self.analytics.known_events(partition, start, Admitter::ids(&records))
-            })
+        let needed = Admitter::needed(&records);
+        let loaded = self
+            .ask("look up what the records refer to", stop, || self.analytics.load(partition, start, &needed))
             .await?;
         let now = worker.admitter.now();
-        let admitted = tokio::task::block_in_place(|| worker.admitter.admit(&batch, &records, known));
-        let (rows, tally) = admitted.map_err(|halt| WorkerEnd::Halt(halt.to_string()))?;
+        let admitted = tokio::task::block_in_place(|| worker.admitter.admit(&batch, &records, loaded));
+        let (rows, tally) = admitted.map_err(|error| WorkerEnd::Halt(error.to_string()))?;
         let Some(log_id) = worker.admitter.log_id() else {
             return Err(WorkerEnd::Halt(format!("partition {partition} has no genesis")));
         };

@@ -1,4 +1,12 @@
--- The usage log: one row per admitted usage event. Rows are written once and never changed.
+-- The usage log: one row per admitted usage event, and two more for each correction of its charge: one that takes the row
+-- back which is no longer right (row_sign -1), one that is right (row_sign 1). Rows are written once and never changed, so
+--
+--     sum(row_sign), sum(quantity * row_sign)
+--
+-- are right at any time. A voided charge is a row that counts nothing (row_sign 0): it holds what later corrections need.
+-- What is right now of each event:
+--
+--     SELECT * FROM credit_usage_log WHERE row_sign >= 0 ORDER BY charge_revision DESC LIMIT 1 BY org_id, event_id
 --
 -- non_replicated_deduplication_window: so many inserted blocks are remembered. An insert that is repeated with its
 -- token within that many others changes nothing.
@@ -6,7 +14,7 @@
 CREATE TABLE IF NOT EXISTS credit_usage_log
 (
     event_id UUID COMMENT 'Identity of the event inside its org: UUIDv7 of our call sites, UUIDv8 for foreign ids' CODEC(ZSTD(1)),
-    revision UInt8 COMMENT '1, or 2 where it supersedes an uncertain revision 1' CODEC(ZSTD(1)),
+    revision UInt8 COMMENT 'Revision of the event: 1, or 2 where it supersedes an uncertain revision 1' CODEC(ZSTD(1)),
     producer_id LowCardinality(String) COMMENT 'The emitting process' CODEC(ZSTD(1)),
     producer_seq Int64 COMMENT 'Number of the event at its producer, gapless from 1; 0 = unnumbered' CODEC(Delta, ZSTD(1)),
     source LowCardinality(String) COMMENT 'Where the event was made: the space of its foreign id' CODEC(ZSTD(1)),
@@ -55,20 +63,23 @@ CREATE TABLE IF NOT EXISTS credit_usage_log
     charge_status LowCardinality(String) COMMENT 'complete, partial (a line has no rate), unpriced (the model has no price) or waived' CODEC(ZSTD(1)),
     pricing_tier LowCardinality(String) COMMENT 'The tier that priced it; empty = none' CODEC(ZSTD(1)),
     rates_revision LowCardinality(String) COMMENT 'The revision of the rates that the tier belongs to; empty = none' CODEC(ZSTD(1)),
+    variant Bool COMMENT 'Charged at the plain rate of the model for want of one for its variant (batch, service tier)' CODEC(ZSTD(1)),
     cost_usd Decimal(38, 12) COMMENT 'Cost at the provider in US dollars, exact' CODEC(ZSTD(1)),
     credits Decimal(38, 12) COMMENT 'Credits charged, exact; the same amount as in the ledger' CODEC(ZSTD(1)),
-    row_sign Int8 DEFAULT 1 COMMENT '1 = usage, -1 = takes a row back; sums are over quantity * row_sign' CODEC(ZSTD(1)),
-    billing_digest FixedString(32) COMMENT 'SHA-256 over all that decides price, account or budget' CODEC(NONE),
+    charge_revision Int32 COMMENT 'Revision of the charge that this row counts or takes back: that of the event at first, one more after each correction' CODEC(T64, ZSTD(1)),
+    made_by LowCardinality(String) COMMENT 'What made this row: usage (the event came), superseding (its revision 2 came) or correction (a command)' CODEC(ZSTD(1)),
+    row_sign Int8 COMMENT '1 = counts, -1 = takes back a row that a correction replaces, 0 = counts nothing: the charge was voided. Sums are over quantity * row_sign, events are sum(row_sign)' CODEC(ZSTD(1)),
+    billing_digest FixedString(32) COMMENT 'SHA-256 over all of the event, as it came, that decides price, account or budget' CODEC(NONE),
     appended_at DateTime64(6, 'UTC') COMMENT 'When the broker appended the record that made this row' CODEC(Delta, ZSTD(1)),
     log_partition Int32 COMMENT 'Partition of the log' CODEC(ZSTD(1)),
-    log_offset Int64 COMMENT 'Offset of the record that made this row: the event, or the command that released it from the quarantine' CODEC(Delta, ZSTD(1))
+    log_offset Int64 COMMENT 'Offset of the record that made this row: the event, the command that released it from the quarantine, or what corrects its charge' CODEC(Delta, ZSTD(1))
 )
 ENGINE = MergeTree
 PARTITION BY toYYYYMM(occurred_at)
 PRIMARY KEY (org_id, occurred_at)
 ORDER BY (org_id, occurred_at, event_id)
 SETTINGS non_replicated_deduplication_window = 100000
-COMMENT 'One row per admitted usage event, with all its quantities and its charge';
+COMMENT 'Usage events with all their quantities and charges. A correction takes a row back (row_sign -1) and puts the right one in its place: multiply by row_sign';
 
 -- The ids, once more, where a batch of new events can ask for them cheaply: ids of our call sites are ordered by time as
 -- numbers, so a batch asks a few neighbouring granules.
@@ -77,7 +88,9 @@ CREATE TABLE IF NOT EXISTS admitted_events
     log_partition Int32 COMMENT 'Partition of the log' CODEC(ZSTD(1)),
     event_key UInt128 COMMENT 'The event id as a number, which is ordered by time for UUIDv7' CODEC(ZSTD(1)),
     org_id LowCardinality(String) COMMENT 'The organization whose event it is' CODEC(ZSTD(1)),
+    revision UInt8 COMMENT 'Revision of the event; one that was superseded has a row for each' CODEC(ZSTD(1)),
     billing_digest FixedString(32) COMMENT 'What makes it the same event when it comes again' CODEC(NONE),
+    occurred_at DateTime64(6, 'UTC') COMMENT 'Where its rows are in credit_usage_log' CODEC(Delta, ZSTD(1)),
     log_offset Int64 COMMENT 'Offset of the record that admitted it' CODEC(Delta, ZSTD(1))
 )
 ENGINE = MergeTree
@@ -90,8 +103,10 @@ AS SELECT
     log_partition,
     toUInt128(event_id) AS event_key,
     org_id,
+    revision,
     billing_digest,
+    occurred_at,
     log_offset
 FROM credit_usage_log
-WHERE row_sign = 1
+WHERE row_sign = 1 AND made_by IN ('usage', 'superseding')
 COMMENT 'Fills admitted_events from credit_usage_log';

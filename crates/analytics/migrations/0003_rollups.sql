@@ -1,4 +1,5 @@
--- Rollups of the usage log, kept by materialized views within the insert into it. Sums are exact.
+-- Rollups of the usage log, kept by materialized views within the insert into it. Sums are exact, and follow corrections
+-- in the hour and day in which the usage occurred; latencies are those first reported.
 
 CREATE TABLE IF NOT EXISTS credit_usage_hourly
 (
@@ -10,7 +11,7 @@ CREATE TABLE IF NOT EXISTS credit_usage_hourly
     feature LowCardinality(String) COMMENT 'The feature of the module; empty = none' CODEC(ZSTD(1)),
     provider LowCardinality(String) COMMENT 'gen_ai.provider.name' CODEC(ZSTD(1)),
     model LowCardinality(String) COMMENT 'The model as reported: the response model, or else the requested one' CODEC(ZSTD(1)),
-    events SimpleAggregateFunction(sum, Int64) COMMENT 'Usage events' CODEC(T64, ZSTD(1)),
+    events SimpleAggregateFunction(sum, Int64) COMMENT 'Usage events, without those that were voided' CODEC(T64, ZSTD(1)),
     failed_events SimpleAggregateFunction(sum, Int64) COMMENT 'Events that ended with an error or were cancelled' CODEC(T64, ZSTD(1)),
     unpriced_events SimpleAggregateFunction(sum, Int64) COMMENT 'Events of which not all has a price (partial or unpriced)' CODEC(T64, ZSTD(1)),
     input_tokens SimpleAggregateFunction(sum, Int64) COMMENT 'All input tokens' CODEC(T64, ZSTD(1)),
@@ -20,7 +21,7 @@ CREATE TABLE IF NOT EXISTS credit_usage_hourly
     reasoning_output_tokens SimpleAggregateFunction(sum, Int64) COMMENT 'Output tokens spent on reasoning' CODEC(T64, ZSTD(1)),
     cost_usd SimpleAggregateFunction(sum, Decimal(38, 12)) COMMENT 'Cost at the provider in US dollars, exact' CODEC(ZSTD(1)),
     credits SimpleAggregateFunction(sum, Decimal(38, 12)) COMMENT 'Credits charged, exact' CODEC(ZSTD(1)),
-    latency_ms AggregateFunction(quantilesTDigest(0.5, 0.9, 0.99), Nullable(Int64)) COMMENT 'Merge state of the latency quantiles, in milliseconds' CODEC(ZSTD(1))
+    latency_ms AggregateFunction(quantilesTDigest(0.5, 0.9, 0.99), Nullable(Int64)) COMMENT 'Merge state of the quantiles of the latencies first reported, in milliseconds' CODEC(ZSTD(1))
 )
 ENGINE = AggregatingMergeTree
 PARTITION BY toYYYYMM(hour)
@@ -48,7 +49,7 @@ AS SELECT
     sum(reasoning_output_tokens * row_sign) AS reasoning_output_tokens,
     sum(cost_usd * row_sign) AS cost_usd,
     sum(credits * row_sign) AS credits,
-    quantilesTDigestState(0.5, 0.9, 0.99)(if(row_sign = 1, latency_ms, NULL)) AS latency_ms
+    quantilesTDigestState(0.5, 0.9, 0.99)(if(made_by = 'usage', latency_ms, NULL)) AS latency_ms
 FROM credit_usage_log
 GROUP BY org_id, hour, module, feature, provider, model, user_id, team_id
 COMMENT 'Fills credit_usage_hourly from credit_usage_log';
@@ -63,7 +64,7 @@ CREATE TABLE IF NOT EXISTS credit_usage_daily
     feature LowCardinality(String) COMMENT 'The feature of the module; empty = none' CODEC(ZSTD(1)),
     provider LowCardinality(String) COMMENT 'gen_ai.provider.name' CODEC(ZSTD(1)),
     model LowCardinality(String) COMMENT 'The model as reported: the response model, or else the requested one' CODEC(ZSTD(1)),
-    events SimpleAggregateFunction(sum, Int64) COMMENT 'Usage events' CODEC(T64, ZSTD(1)),
+    events SimpleAggregateFunction(sum, Int64) COMMENT 'Usage events, without those that were voided' CODEC(T64, ZSTD(1)),
     failed_events SimpleAggregateFunction(sum, Int64) COMMENT 'Events that ended with an error or were cancelled' CODEC(T64, ZSTD(1)),
     unpriced_events SimpleAggregateFunction(sum, Int64) COMMENT 'Events of which not all has a price (partial or unpriced)' CODEC(T64, ZSTD(1)),
     input_tokens SimpleAggregateFunction(sum, Int64) COMMENT 'All input tokens' CODEC(T64, ZSTD(1)),
@@ -73,7 +74,7 @@ CREATE TABLE IF NOT EXISTS credit_usage_daily
     reasoning_output_tokens SimpleAggregateFunction(sum, Int64) COMMENT 'Output tokens spent on reasoning' CODEC(T64, ZSTD(1)),
     cost_usd SimpleAggregateFunction(sum, Decimal(38, 12)) COMMENT 'Cost at the provider in US dollars, exact' CODEC(ZSTD(1)),
     credits SimpleAggregateFunction(sum, Decimal(38, 12)) COMMENT 'Credits charged, exact' CODEC(ZSTD(1)),
-    latency_ms AggregateFunction(quantilesTDigest(0.5, 0.9, 0.99), Nullable(Int64)) COMMENT 'Merge state of the latency quantiles, in milliseconds' CODEC(ZSTD(1))
+    latency_ms AggregateFunction(quantilesTDigest(0.5, 0.9, 0.99), Nullable(Int64)) COMMENT 'Merge state of the quantiles of the latencies first reported, in milliseconds' CODEC(ZSTD(1))
 )
 ENGINE = AggregatingMergeTree
 PARTITION BY toYYYYMM(day)
@@ -101,7 +102,7 @@ AS SELECT
     sum(reasoning_output_tokens * row_sign) AS reasoning_output_tokens,
     sum(cost_usd * row_sign) AS cost_usd,
     sum(credits * row_sign) AS credits,
-    quantilesTDigestState(0.5, 0.9, 0.99)(if(row_sign = 1, latency_ms, NULL)) AS latency_ms
+    quantilesTDigestState(0.5, 0.9, 0.99)(if(made_by = 'usage', latency_ms, NULL)) AS latency_ms
 FROM credit_usage_log
 GROUP BY org_id, day, module, feature, provider, model, user_id, team_id
 COMMENT 'Fills credit_usage_daily from credit_usage_log';

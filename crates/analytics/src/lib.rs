@@ -11,11 +11,13 @@ mod ingest;
 mod migrations;
 mod range;
 mod rows;
+mod stored;
 mod sums;
 
-pub use admission::KnownEvent;
+pub use admission::{KnownCommand, KnownEvent, Loaded, Needed};
 pub use client::{Analytics, AnalyticsOptions};
 pub use error::AnalyticsError;
 pub use ingest::Inserted;
-pub use range::{KeptKind, KeptRecord, LogRange, RangeRows, UsageAt};
+pub use range::{Counts, KeptKind, KeptRecord, LogRange, MadeBy, RangeRows, UsageAt};
+pub use stored::StoredUsage;
 pub use sums::OrgSums;

@@ -1,6 +1,7 @@
 //! What a range of the log comes to, before it is rows.
 
-use fluxori_core::id::LogId;
+use fluxori_core::digest::Digest;
+use fluxori_core::id::{CommandId, EventId, LogId};
 use fluxori_core::posting::PricedUsage;
 use fluxori_core::time::Timestamp;
 
@@ -28,21 +29,71 @@ impl LogRange {
 /// What is stored of a range: a function of the log up to the range's end, and of nothing else.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct RangeRows {
-    /// Admitted usage, in the order of admission.
+    /// Rows of the usage log, in the order in which they were made.
     pub usage: Vec<UsageAt>,
     /// Records that later admission depends on, in the order of the log.
     pub kept: Vec<KeptRecord>,
 }
 
-/// Admitted usage and the record that admitted it.
+/// A row of the usage log and the record that made it.
+///
+/// A correction makes two: the row that was right is taken back, and the one that is right takes its place.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UsageAt {
-    /// Offset of the event, or of the command that released it from the quarantine.
+    /// Offset of the event, of the command that released it from the quarantine, or of what corrects its charge.
     pub offset: i64,
     /// When the broker appended that record.
     pub append_time: Timestamp,
-    /// The usage and its charge.
+    /// What that record is.
+    pub made_by: MadeBy,
+    /// What the row comes to in sums.
+    pub counts: Counts,
+    /// Which state of the charge this is: that of the event's revision at first, one more after each correction.
+    pub charge_revision: i32,
+    /// The usage and its charge in that state. The billing digest is that of the event as it came.
     pub usage: PricedUsage,
+}
+
+/// What made a row of the usage log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MadeBy {
+    /// The event, however it was admitted.
+    Usage,
+    /// An event that takes the place of an uncertain one.
+    Superseding,
+    /// A command that corrects the charge.
+    Correction,
+}
+
+impl MadeBy {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Usage => "usage",
+            Self::Superseding => "superseding",
+            Self::Correction => "correction",
+        }
+    }
+}
+
+/// What a row of the usage log comes to in sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counts {
+    /// It is added.
+    Added,
+    /// It is taken back.
+    TakenBack,
+    /// Nothing: the charge was voided.
+    Nothing,
+}
+
+impl Counts {
+    pub(crate) const fn sign(self) -> i8 {
+        match self {
+            Self::Added => 1,
+            Self::TakenBack => -1,
+            Self::Nothing => 0,
+        }
+    }
 }
 
 /// Why a record is kept.
@@ -54,8 +105,12 @@ pub enum KeptKind {
     Opening,
     /// Usage that waits for its org to be opened.
     Waiting,
-    /// A command that was rejected while its org was not open: its id is taken.
-    Rejected,
+    /// Another command of an org: its id is taken; the value is left out.
+    Command,
+    /// Usage that a command may release.
+    Quarantined,
+    /// A correction whose event has not come.
+    WaitingCorrection,
 }
 
 impl KeptKind {
@@ -64,7 +119,9 @@ impl KeptKind {
             Self::Global => 1,
             Self::Opening => 2,
             Self::Waiting => 3,
-            Self::Rejected => 4,
+            Self::Command => 4,
+            Self::Quarantined => 5,
+            Self::WaitingCorrection => 6,
         }
     }
 
@@ -73,7 +130,9 @@ impl KeptKind {
             1 => Some(Self::Global),
             2 => Some(Self::Opening),
             3 => Some(Self::Waiting),
-            4 => Some(Self::Rejected),
+            4 => Some(Self::Command),
+            5 => Some(Self::Quarantined),
+            6 => Some(Self::WaitingCorrection),
             _ => None,
         }
     }
@@ -92,4 +151,8 @@ pub struct KeptRecord {
     pub key: Vec<u8>,
     /// Its value, byte by byte.
     pub value: Vec<u8>,
+    /// The event that is in the quarantine or is to be corrected.
+    pub event: Option<EventId>,
+    /// The id of an org's command and the digest of its payload.
+    pub command: Option<(CommandId, Digest)>,
 }

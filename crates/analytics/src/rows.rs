@@ -67,10 +67,13 @@ pub(crate) struct UsageRow<'a> {
     charge_status: &'static str,
     pricing_tier: &'a str,
     rates_revision: &'a str,
+    variant: bool,
     /// Decimal(38, 12): units of 10^-12.
     cost_usd: i128,
     /// Decimal(38, 12): units of 10^-12.
     credits: i128,
+    charge_revision: i32,
+    made_by: &'static str,
     row_sign: i8,
     billing_digest: [u8; 32],
     appended_at: i64,
@@ -149,9 +152,12 @@ impl<'a> UsageRow<'a> {
             charge_status: charge.status.as_str(),
             pricing_tier: tier.map_or("", |tier| &*tier.name),
             rates_revision: tier.map_or("", |tier| tier.revision.as_str()),
+            variant: charge.variant,
             cost_usd: charge.cost.to_scaled(),
             credits: charge.credits.to_scaled(),
-            row_sign: 1,
+            charge_revision: at.charge_revision,
+            made_by: at.made_by.as_str(),
+            row_sign: at.counts.sign(),
             billing_digest: at.usage.billing_digest.0,
             appended_at: at.append_time.micros(),
             log_partition: partition,
@@ -176,6 +182,13 @@ pub(crate) struct KeptRow {
     pub(crate) kind: i8,
     pub(crate) record_key: Bytes,
     pub(crate) record_value: Bytes,
+    /// Nil for none.
+    #[serde(with = "clickhouse::serde::uuid")]
+    pub(crate) event_id: Uuid,
+    /// Nil for none.
+    #[serde(with = "clickhouse::serde::uuid")]
+    pub(crate) command_id: Uuid,
+    pub(crate) payload_digest: [u8; 32],
 }
 
 impl KeptRow {
@@ -187,6 +200,9 @@ impl KeptRow {
             kind: record.kind.code(),
             record_key: Bytes(record.key.clone()),
             record_value: Bytes(record.value.clone()),
+            event_id: record.event.map_or(Uuid::nil(), |event| event.0),
+            command_id: record.command.map_or(Uuid::nil(), |(command, _)| command.0),
+            payload_digest: record.command.map_or([0; 32], |(_, digest)| digest.0),
         }
     }
 }
