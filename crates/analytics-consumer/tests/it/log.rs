@@ -2,14 +2,14 @@
 
 use fluxori_core::amount::Credits;
 use fluxori_core::command::{
-    Account, AllocationKind, Command, CommandBody, CommandKind, Genesis, Grant, IssueKey, RatesPart,
-    RatesSeal, Scope,
+    Account, AllocationKind, Change, Command, CommandBody, CommandKind, Correct, Genesis, Grant, IssueKey,
+    RatesPart, RatesSeal, Release, Scope,
 };
 use fluxori_core::digest::Digest;
 use fluxori_core::id::{CommandId, EventId, GLOBAL_KEY, LogId, Model, Module, OrgId, Provider, RevisionId};
 use fluxori_core::rates::{Price, TokenPrices, part_digest, revision_digest};
 use fluxori_core::time::Timestamp;
-use fluxori_core::usage::{UsageEvent, UsageFields};
+use fluxori_core::usage::{CallOutcome, Certainty, Quantities, UsageEvent, UsageFields};
 use fluxori_stream::Batch;
 use fluxori_wire::Issuer;
 use uuid::Uuid;
@@ -45,7 +45,8 @@ impl Log {
         let key = CommandBody::IssueKey(IssueKey {
             issuer: "cli".into(),
             public_key: log.issuer.public_key(),
-            kinds: [CommandKind::Grant, CommandKind::Adjust, CommandKind::Rates].into(),
+            kinds: [CommandKind::Grant, CommandKind::Rates, CommandKind::Correct, CommandKind::Release]
+                .into(),
         });
         log.push(GLOBAL_KEY, &log.root.sign(&command(2, key)).unwrap());
         let revision = RevisionId::new("2026-11").unwrap();
@@ -105,18 +106,67 @@ impl Log {
 
     /// A usage event; the same id and tokens make the same event.
     pub(crate) fn usage(&mut self, org: &str, id: u128, tokens: i64) {
-        let mut fields = UsageFields::new(
-            EventId(Uuid::from_u128(0x019a_0000_0000_7000_8000_0000_0000_0000 | id)),
-            Timestamp::from_millis(BEGAN_MS - 1_000),
-            OrgId::new(org).unwrap(),
-            Module::new("pim").unwrap(),
-            Provider::new("openai").unwrap(),
-            Model::new("gpt-5").unwrap(),
-        );
-        fields.input_tokens = tokens;
-        let value = fluxori_wire::encode_usage(&UsageEvent::new(fields).unwrap()).unwrap();
-        self.push(org, &value);
+        self.event(&event(org, id, tokens, |_| ()));
     }
+
+    pub(crate) fn event(&mut self, event: &UsageEvent) {
+        let value = fluxori_wire::encode_usage(event).unwrap();
+        self.push(event.org_id.as_str(), &value);
+    }
+
+    /// Corrects the charge of an event to so many tokens, or voids it.
+    pub(crate) fn correct(&mut self, org: &str, id: u128, event: u128, revision: i32, tokens: Option<i64>) {
+        let change = match tokens {
+            None => Change::Void,
+            Some(input) => {
+                let mut quantities = Quantities::default();
+                quantities.tokens.input = input;
+                Change::Replace(Box::new(quantities))
+            }
+        };
+        let correct = Correct { event_id: event_id(event), revision, change };
+        self.command(org, id, CommandBody::Correct(OrgId::new(org).unwrap(), correct));
+    }
+
+    /// Releases an event from the quarantine.
+    pub(crate) fn release(&mut self, id: u128, event: &UsageEvent) {
+        let release = Release { event_id: event.event_id, billing_digest: event.billing_digest() };
+        self.command(event.org_id.as_str(), id, CommandBody::Release(event.org_id.clone(), release));
+    }
+}
+
+fn event_id(id: u128) -> EventId {
+    EventId(Uuid::from_u128(0x019a_0000_0000_7000_8000_0000_0000_0000 | id))
+}
+
+/// A usage event of gpt-5, 1.25 credits for 1,000 tokens.
+pub(crate) fn event(org: &str, id: u128, tokens: i64, change: impl FnOnce(&mut UsageFields)) -> UsageEvent {
+    let mut fields = UsageFields::new(
+        event_id(id),
+        Timestamp::from_millis(BEGAN_MS - 1_000),
+        OrgId::new(org).unwrap(),
+        Module::new("pim").unwrap(),
+        Provider::new("openai").unwrap(),
+        Model::new("gpt-5").unwrap(),
+    );
+    fields.input_tokens = tokens;
+    change(&mut fields);
+    UsageEvent::new(fields).unwrap()
+}
+
+pub(crate) fn uncertain(fields: &mut UsageFields) {
+    fields.certainty = Certainty::AtLeast;
+    fields.outcome = CallOutcome::Cancelled;
+}
+
+pub(crate) fn superseding(fields: &mut UsageFields) {
+    fields.revision = 2;
+    fields.latency_ms = Some(70);
+}
+
+/// Before the acceptance window.
+pub(crate) fn late(fields: &mut UsageFields) {
+    fields.occurred_at = Timestamp::from_millis(BEGAN_MS - 40 * 86_400_000);
 }
 
 fn command(id: u128, body: CommandBody) -> Command {
@@ -159,5 +209,77 @@ pub(crate) fn eventful(seed: u8) -> Log {
     log.usage("acme", 7, 7_000);
     // Another org may use the same id.
     log.usage("early", 7, 7_000);
+    log
+}
+
+/// A log with all kinds of corrections, superseding events and releases. The first record of an org is at offset 4.
+pub(crate) fn corrected(seed: u8) -> Log {
+    let mut log = Log::new(seed);
+    log.grant("acme", 100, 1_000);
+    // Replaced, voided twice, replaced.
+    log.usage("acme", 1, 1_000);
+    log.correct("acme", 201, 1, 1, Some(400));
+    log.correct("acme", 201, 1, 1, Some(400));
+    log.correct("acme", 202, 1, 1, Some(999));
+    log.correct("acme", 203, 1, 2, None);
+    log.correct("acme", 204, 1, 3, None);
+    // The id of a command carried out before, of whatever kind, cannot be used again.
+    log.correct("acme", 201, 1, 4, Some(999));
+    log.correct("acme", 100, 1, 4, Some(999));
+    log.correct("acme", 205, 1, 4, Some(2_000));
+    log.usage("acme", 1, 1_000);
+    // Corrected before they come; one correction waits per event.
+    log.correct("acme", 206, 2, 1, Some(800));
+    log.correct("acme", 207, 2, 1, Some(999));
+    log.correct("acme", 208, 3, 1, None);
+    log.usage("acme", 2, 5_000);
+    log.usage("acme", 2, 5_000);
+    log.usage("acme", 3, 5_000);
+    log.correct("acme", 209, 2, 2, Some(1_600));
+    // Superseded, then corrected by command.
+    let second = event("acme", 4, 3_000, superseding);
+    log.event(&event("acme", 4, 1_000, uncertain));
+    log.event(&second);
+    log.event(&event("acme", 4, 1_000, uncertain));
+    log.event(&second);
+    log.correct("acme", 210, 4, 2, Some(4_000));
+    // Corrected, and so not superseded any more, not even by a release; exact, and so not either.
+    let second = event("acme", 5, 3_000, superseding);
+    log.event(&event("acme", 5, 1_000, uncertain));
+    log.correct("acme", 211, 5, 1, Some(6_000));
+    log.event(&second);
+    log.release(212, &second);
+    log.event(&event("acme", 1, 1_000, superseding));
+    // Revision 2 comes first.
+    log.event(&event("acme", 6, 7_000, superseding));
+    log.event(&event("acme", 6, 1_000, uncertain));
+    log.correct("acme", 213, 6, 2, Some(8_000));
+    // Too late, released; a correction waits for it.
+    let lost = event("acme", 7, 9_000, late);
+    log.event(&lost);
+    log.correct("acme", 214, 7, 1, Some(10_000));
+    log.release(215, &event("acme", 7, 9_001, late));
+    log.release(216, &lost);
+    log.release(217, &lost);
+    log.event(&lost);
+    // Another org, whose event of the same id nothing of this concerns.
+    log.correct("other", 201, 1, 1, None);
+    log.grant("other", 300, 10);
+    log.usage("other", 1, 1_000);
+    // The uncertain event that comes too late is released, then superseded by one that comes too late.
+    let (first, second) = (
+        event("other", 8, 1_000, |fields| {
+            uncertain(fields);
+            late(fields);
+        }),
+        event("other", 8, 2_000, |fields| {
+            superseding(fields);
+            late(fields);
+        }),
+    );
+    log.event(&second);
+    log.event(&first);
+    log.release(301, &first);
+    log.release(302, &second);
     log
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use analytics_consumer::{Admitter, AnalyticsProcessor, Cursor};
-use fluxori_analytics::{Analytics, AnalyticsOptions, LogRange, OrgSums, RangeRows};
+use fluxori_analytics::{Analytics, AnalyticsOptions, Loaded, LogRange, OrgSums, RangeRows};
 use fluxori_core::time::Timestamp;
 use fluxori_runtime::Health;
 use fluxori_stream::{
@@ -161,7 +161,7 @@ impl Processor for Crashing {
         let seal = Cursor { now: Timestamp::MIN, sealed_end: Some(self.end) };
         group.commit(0, 0, &seal.to_text()).await.unwrap();
         let mut admitter = Admitter::restore(0, self.pipeline.log.genesis, 0, Timestamp::MIN, &[]).unwrap();
-        let (rows, _) = admitter.admit(&batch, &Admitter::decode(&batch), Vec::new()).unwrap();
+        let (rows, _) = admitter.admit(&batch, &Admitter::decode(&batch), Loaded::default()).unwrap();
         let range = LogRange { log_id: LOG, partition: 0, start: 0, end: self.end };
         let only_kept = RangeRows { usage: Vec::new(), kept: rows.kept.clone() };
         let written = match self.until {
@@ -233,7 +233,7 @@ async fn a_group_that_lost_its_offset_halts_rather_than_counting_again() {
     with_pipeline(eventful(1), async |pipeline| {
         let mut admitter = Admitter::restore(0, pipeline.log.genesis, 0, Timestamp::MIN, &[]).unwrap();
         let batch = &pipeline.log.records;
-        let (rows, _) = admitter.admit(batch, &Admitter::decode(batch), Vec::new()).unwrap();
+        let (rows, _) = admitter.admit(batch, &Admitter::decode(batch), Loaded::default()).unwrap();
         let range = LogRange { log_id: LOG, partition: 0, start: 0, end: batch.end() };
         pipeline.analytics.insert_range(&range, &rows).await.unwrap();
         pipeline

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use fluxori_analytics::{Analytics, AnalyticsOptions, LogRange, UsageAt};
+use fluxori_analytics::{Analytics, AnalyticsOptions, Counts, LogRange, MadeBy, Needed, UsageAt};
 use fluxori_core::amount::{Credits, Usd};
 use fluxori_core::id::{EventId, Feature, LogId, Model, Module, OrgId, Provider, UserId};
 use fluxori_core::posting::PricedUsage;
@@ -104,6 +104,9 @@ pub(crate) fn usage(random: &mut Random, offset: i64, org: &str, occurred_at: &s
     UsageAt {
         offset,
         append_time,
+        made_by: MadeBy::Usage,
+        counts: Counts::Added,
+        charge_revision: 1,
         usage: PricedUsage { billing_digest: event.billing_digest(), event, charge },
     }
 }
@@ -111,4 +114,10 @@ pub(crate) fn usage(random: &mut Random, offset: i64, org: &str, occurred_at: &s
 /// Credits of some usage, by adding them up here.
 pub(crate) fn credits(usage: &[UsageAt]) -> Credits {
     usage.iter().fold(Credits::ZERO, |sum, at| sum.plus(at.usage.charge.credits).unwrap())
+}
+
+/// What a batch needs that refers to these events in every way.
+pub(crate) fn needed(ids: impl IntoIterator<Item = EventId>) -> Needed {
+    let events: std::collections::BTreeSet<EventId> = ids.into_iter().collect();
+    Needed { watched: events.clone(), released: events.clone(), events, ..Needed::default() }
 }

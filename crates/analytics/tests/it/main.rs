@@ -5,6 +5,8 @@ mod admission;
 #[cfg(test)]
 mod common;
 #[cfg(test)]
+mod corrections;
+#[cfg(test)]
 mod sealed_ranges;
 #[cfg(test)]
 mod tables;

@@ -51,6 +51,7 @@ async fn every_field_of_an_event_is_in_its_row() {
     with_database(async |analytics| {
         let mut at = usage(&mut Random(1), 41, "acme", "2026-11-22T12:00:00Z");
         at.usage.event = UsageEvent::new(full(at.usage.event.event_id)).unwrap();
+        at.usage.charge.variant = true;
         at.usage.charge.cost = "0.000000000001".parse().unwrap();
         at.usage.charge.credits = "9999999999999999.999999999999".parse().unwrap();
         at.append_time = "2026-11-22T12:00:01.25Z".parse().unwrap();
@@ -70,7 +71,8 @@ async fn every_field_of_an_event_is_in_its_row() {
             'latency', toString([latency_ms, time_to_first_token_ms]), \
             'reservation', concat(toString(reservation_id), toString(reservation_final)), \
             'ids', concat(request_id, response_id, trace_id), 'tags', toString(tags), 'raw', raw_usage, \
-            'charge', concat(charge_status, ' ', toString(cost_usd), ' ', toString(credits), ' ', toString(row_sign)), \
+            'charge', concat(charge_status, ' ', toString(cost_usd), ' ', toString(credits), ' ', \
+                toString(row_sign), ' ', toString(charge_revision), ' ', made_by, ' ', toString(variant)), \
             'digest', hex(billing_digest), 'log', concat(toString(log_partition), '-', toString(log_offset)))) \
             FROM credit_usage_log";
         let row: serde_json::Value = serde_json::from_str(&text(&analytics, sql).await).unwrap();
@@ -84,7 +86,7 @@ async fn every_field_of_an_event_is_in_its_row() {
             "how": "estimatedat_leasttruetruecancelled13", "latency": "[1200,300]",
             "reservation": "00000000-0000-0000-0000-00000000002atrue", "ids": "[request][response][trace]",
             "tags": "{'a':'b','c':'d'}", "raw": "{}",
-            "charge": format!("{} 0.000000000001 9999999999999999.999999999999 1", at.usage.charge.status),
+            "charge": format!("{} 0.000000000001 9999999999999999.999999999999 1 1 usage true", at.usage.charge.status),
             "digest": digest, "log": "5-41",
         });
         assert_eq!(row, expected);
@@ -92,7 +94,7 @@ async fn every_field_of_an_event_is_in_its_row() {
     .await;
 }
 
-fn full(event_id: EventId) -> UsageFields {
+pub(crate) fn full(event_id: EventId) -> UsageFields {
     let event = r#"{
         "event_id": "00000000-0000-0000-0000-000000000000", "producer_id": "p1", "producer_seq": 9, "source": "src",
         "occurred_at": "2026-11-22T12:00:00.000001Z", "org_id": "acme", "user_id": "[user]", "team_id": "[team]",
