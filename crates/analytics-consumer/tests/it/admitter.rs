@@ -118,7 +118,7 @@ fn beginning(log: &Log) -> Admitter {
     Admitter::restore(0, log.genesis, 0, Timestamp::MIN, &[]).unwrap()
 }
 
-fn whole(log: &Log) -> (Tables, Tally) {
+pub(crate) fn whole(log: &Log) -> (Tables, Tally) {
     let mut tables = Tables::default();
     let tally = run(&mut beginning(log), &mut tables, &log.records);
     (tables, tally)

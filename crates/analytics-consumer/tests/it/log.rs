@@ -49,14 +49,20 @@ impl Log {
                 .into(),
         });
         log.push(GLOBAL_KEY, &log.root.sign(&command(2, key)).unwrap());
-        let revision = RevisionId::new("2026-11").unwrap();
+        log.rates(3, "2026-11", "1.25");
+        log
+    }
+
+    /// Puts rates in force by the commands `id` and `id + 1`: gpt-5 at so many US dollars per million input tokens.
+    pub(crate) fn rates(&mut self, id: u128, revision: &str, input: &str) {
+        let revision = RevisionId::new(revision).unwrap();
         let prices = vec![Price {
             provider: Provider::new("openai").unwrap(),
             model: Model::new("gpt-5").unwrap(),
             aliases: Vec::new(),
             effective_from: "2025-08-07T00:00:00Z".parse().unwrap(),
             usd_per_million_tokens: TokenPrices {
-                input: "1.25".parse().unwrap(),
+                input: input.parse().unwrap(),
                 output: Some("10".parse().unwrap()),
                 cache_read: None,
                 cache_write_5m: None,
@@ -65,13 +71,9 @@ impl Log {
             },
         }];
         let digest = revision_digest(&revision, &[part_digest(&prices)]);
-        log.command(
-            GLOBAL_KEY,
-            3,
-            CommandBody::RatesPart(RatesPart { revision: revision.clone(), index: 0, prices }),
-        );
-        log.command(GLOBAL_KEY, 4, CommandBody::RatesSeal(RatesSeal { revision, parts: 1, digest }));
-        log
+        let part = RatesPart { revision: revision.clone(), index: 0, prices };
+        self.command(GLOBAL_KEY, id, CommandBody::RatesPart(part));
+        self.command(GLOBAL_KEY, id + 1, CommandBody::RatesSeal(RatesSeal { revision, parts: 1, digest }));
     }
 
     pub(crate) fn push(&mut self, key: &str, value: &[u8]) {
@@ -116,15 +118,15 @@ impl Log {
 
     /// Corrects the charge of an event to so many tokens, or voids it.
     pub(crate) fn correct(&mut self, org: &str, id: u128, event: u128, revision: i32, tokens: Option<i64>) {
-        let change = match tokens {
-            None => Change::Void,
-            Some(input) => {
-                let mut quantities = Quantities::default();
-                quantities.tokens.input = input;
-                Change::Replace(Box::new(quantities))
-            }
-        };
-        let correct = Correct { event_id: event_id(event), revision, change };
+        let change = tokens.map_or(Change::Void, |input| {
+            let mut quantities = Quantities::default();
+            quantities.tokens.input = input;
+            Change::Replace(Box::new(quantities))
+        });
+        self.change(org, id, Correct { event_id: event_id(event), revision, change });
+    }
+
+    pub(crate) fn change(&mut self, org: &str, id: u128, correct: Correct) {
         self.command(org, id, CommandBody::Correct(OrgId::new(org).unwrap(), correct));
     }
 

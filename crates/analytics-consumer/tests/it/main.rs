@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod admitter;
 #[cfg(test)]
+mod histories;
+#[cfg(test)]
 mod log;
 #[cfg(test)]
 mod proxy;

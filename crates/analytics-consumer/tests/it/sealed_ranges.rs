@@ -15,7 +15,7 @@ use fluxori_stream::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::log::{LOG, Log, eventful};
+use crate::log::{LOG, Log, corrected, eventful};
 use crate::proxy::Proxy;
 
 /// A topic, a group and a database of their own.
@@ -123,6 +123,12 @@ impl Pipeline {
     }
 }
 
+/// Events and credits by org, where all three ways agree.
+fn agreed(sums: &[OrgSums]) -> Vec<(&str, i64, String)> {
+    let agreed = sums.iter().filter(|org| org.agree());
+    agreed.map(|org| (org.org.as_str(), org.events, org.credits_raw.to_string())).collect()
+}
+
 /// What the crash comes after.
 #[derive(Clone, Copy, Debug)]
 enum Until {
@@ -223,6 +229,24 @@ async fn a_successor_finishes_a_sealed_range_and_a_zombie_changes_nothing() {
             // The one that did not know that it was replaced.
             pipeline.analytics.insert_range(&range, &rows).await.unwrap();
             pipeline.check().await;
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn corrections_in_a_sealed_range_count_once_whoever_finishes_it() {
+    let expected = [("acme", 6, "39.5"), ("other", 2, "3.75")]
+        .map(|(org, events, credits)| (org, events, credits.to_owned()));
+    // Amid corrections, before and after superseding, before a release.
+    for (end, until) in
+        [(9, Until::Sealed), (23, Until::PartlyInserted), (24, Until::Inserted), (38, Until::Inserted)]
+    {
+        with_pipeline(corrected(1), async |pipeline| {
+            let (range, rows) = crash(&pipeline, end, until).await;
+            pipeline.consume(async |_| agreed(&pipeline.sums().await) == expected).await;
+            pipeline.analytics.insert_range(&range, &rows).await.unwrap();
+            assert_eq!(agreed(&pipeline.sums().await), expected);
         })
         .await;
     }
