@@ -339,7 +339,8 @@ pub fn rollups(pipeline: &Pipeline) -> Result<(String, String, String, String)> 
         let value = rows.first().and_then(|row| row.get(field)).context("no row")?;
         Ok(value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned))
     };
-    let raw = "SELECT toString(count()) AS events, toString(sum(credits)) AS credits FROM credit_usage_log";
+    let raw = "SELECT toString(sum(row_sign)) AS events, toString(sum(credits * row_sign)) AS credits \
+               FROM credit_usage_log";
     let hourly = "SELECT toString(sum(credits)) AS credits FROM v_usage_hourly";
     let daily = "SELECT toString(sum(credits)) AS credits FROM v_usage_daily";
     Ok((one(raw, "events")?, one(raw, "credits")?, one(hourly, "credits")?, one(daily, "credits")?))

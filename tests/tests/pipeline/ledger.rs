@@ -181,7 +181,8 @@ fn usage_before_its_org_is_open_waits_and_is_debited_when_it_opens() -> Result<(
     let granted = grant(&pipeline, &org, "100")?;
     let balance = balance_at(&pipeline, &org, text(&granted, "position")?)?;
     assert_eq!(text(&balance, "balance")?, "93.5");
-    let rows = format!("SELECT toString(count()) AS events FROM credit_usage_log WHERE org_id = '{org}'");
+    let rows =
+        format!("SELECT toString(sum(row_sign)) AS events FROM credit_usage_log WHERE org_id = '{org}'");
     eventually("the released events are in the usage log", || {
         let rows = pipeline.clickhouse(&rows)?;
         Ok((rows.first().and_then(|row| row.get("events")) == Some(&json!("2"))).then_some(()))

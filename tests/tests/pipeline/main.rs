@@ -1,6 +1,7 @@
 //! The real binaries on the real servers: each test is a promise of the pipeline.
 
 mod commands;
+mod corrections;
 mod faults;
 mod ingest;
 mod ledger;

@@ -41,7 +41,8 @@ pub(super) struct Report {
 impl Report {
     pub(super) fn read(pipeline: &Pipeline, orgs: u64, sent: &Value) -> Result<Self> {
         let ledger = pipeline.credits(&["org", "list", "--output", "json"])?;
-        let raw = "SELECT org_id, count() AS events, toString(sum(credits)) AS credits FROM credit_usage_log GROUP BY org_id";
+        let raw = "SELECT org_id, sum(row_sign) AS events, toString(sum(credits * row_sign)) AS credits \
+                   FROM credit_usage_log GROUP BY org_id";
         let raw = pipeline.clickhouse(raw)?;
         let rollup = "SELECT org_id, toString(sum(credits)) AS credits FROM v_usage_hourly GROUP BY org_id";
         let rollup = pipeline.clickhouse(rollup)?;
