@@ -4,15 +4,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use e2e::{PARTITIONS, RawLog, eventually, shared, text, unique, verify};
+use e2e::{RawLog, eventually, shared, text, unique, verify};
 use fluxori_core::command::{
-    AllocationKind, Command, CommandBody, CommandKind, IssueKey, Plan, PlanItem, Policy, Scope, SetPlan,
-    Share,
+    AllocationKind, Command, CommandBody, Plan, PlanItem, Policy, Scope, SetPlan, Share,
 };
-use fluxori_core::id::{CommandId, GLOBAL_KEY, OrgId};
+use fluxori_core::id::{CommandId, OrgId};
 use fluxori_core::period::{IntervalUnit, Recurrence};
 use fluxori_core::time::Timestamp;
-use fluxori_stack::pipeline::Pipeline;
 use fluxori_wire::Issuer;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -20,28 +18,6 @@ use uuid::Uuid;
 fn command(at: Timestamp, body: CommandBody) -> Command {
     let (actor, reason) = ("test".to_owned(), "test".to_owned());
     Command { command_id: CommandId(Uuid::now_v7()), issued_at: at, actor, reason, reference: None, body }
-}
-
-/// A key that no other run made.
-fn secret() -> [u8; 32] {
-    let (first, second) = (Uuid::now_v7().into_bytes(), Uuid::now_v7().into_bytes());
-    std::array::from_fn(|index| first.iter().chain(&second).nth(index).copied().unwrap_or_default())
-}
-
-/// An issuer of the log that may open orgs and set plans.
-fn planning_issuer(pipeline: &Pipeline, log: &RawLog, now: Timestamp) -> Result<Issuer> {
-    let root = Issuer::read(&pipeline.keys_folder().join("root.key"))?;
-    let issuer = Issuer::new(root.log_id(), "plans", secret());
-    let key = CommandBody::IssueKey(IssueKey {
-        issuer: issuer.name().to_owned(),
-        public_key: issuer.public_key(),
-        kinds: BTreeSet::from([CommandKind::OpenOrg, CommandKind::SetPlan]),
-    });
-    let record = root.sign(&command(now, key))?;
-    for partition in 0..i32::try_from(PARTITIONS)? {
-        log.publish_to(partition, GLOBAL_KEY, &record)?;
-    }
-    Ok(issuer)
 }
 
 /// 1,000 credits a year, from a recurrence whose boundary is the end of the period in course.
@@ -82,7 +58,7 @@ fn the_next_period_is_granted_once_by_two_schedulers_and_the_last_rolls_over() -
     // The boundary is some seconds ahead; half of the period in course is over.
     let (start, end) = (now.before(Duration::from_secs(8)), now.after(Duration::from_secs(8)));
     let log = RawLog::of(&pipeline)?;
-    let issuer = planning_issuer(&pipeline, &log, now)?;
+    let issuer = Issuer::read(&pipeline.keys_folder().join("cli.key"))?;
     let policy = Policy { grace: Duration::ZERO, ..Policy::default() };
     log.publish(&org, &issuer.sign(&command(now, CommandBody::OpenOrg(id.clone(), policy)))?)?;
     let set_plan = SetPlan { effective_at: now, plan: Some(plan(start, end)?) };
