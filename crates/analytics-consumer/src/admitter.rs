@@ -220,8 +220,9 @@ impl Admitter {
                 *counted = Some(usage);
             }
         }
-        for kept in &loaded.quarantined {
-            self.restore_one(kept)?;
+        for kept in loaded.quarantined {
+            // Usage that waited for its org and could not be priced when that was opened lies in the quarantine since.
+            self.restore_one(&KeptRecord { kind: KeptKind::Quarantined, ..kept })?;
         }
         Ok(watched)
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use fluxori_analytics::{KeptKind, KeptRecord, MadeBy, RangeRows};
 use fluxori_core::command::CommandBody;
-use fluxori_core::fold::{Admission, AdmittedCommand, AdmittedCorrection, Quarantined};
+use fluxori_core::fold::{Admission, AdmittedCommand, AdmittedCorrection, AdmittedUsage, Quarantined};
 use fluxori_core::id::{EventId, OrgId};
 use fluxori_core::posting::PricedUsage;
 use fluxori_core::record::QuarantineReason;
@@ -79,13 +79,12 @@ impl Output {
         let place = Place { offset: raw.offset, append_time };
         let kept = |kind| keep(kind, raw, append_time);
         match admission {
-            Admission::Usage(usage, correction) => {
-                self.tally.usage += 1;
-                self.count(*usage, correction, place)?;
-            }
-            Admission::Superseding(correction) => {
-                self.tally.superseded += 1;
-                self.correct(&correction, place)?;
+            Admission::Usage(usage) => {
+                match &usage {
+                    AdmittedUsage::First(..) => self.tally.usage += 1,
+                    AdmittedUsage::Superseding(_) => self.tally.superseded += 1,
+                }
+                self.take_usage(usage, place)?;
             }
             Admission::Command(command) => {
                 self.tally.commands += 1;
@@ -119,21 +118,18 @@ impl Output {
             self.tally.corrected += 1;
             self.correct(&correction, place)?;
         }
-        for released in command.released {
-            match released {
-                Admission::Usage(usage, correction) => {
-                    self.tally.released += 1;
-                    self.count(*usage, correction, place)?;
-                }
-                Admission::Superseding(correction) => {
-                    self.tally.released += 1;
-                    self.correct(&correction, place)?;
-                }
-                // What cannot be priced stays in the quarantine.
-                _ => self.tally.quarantined += 1,
-            }
+        for usage in command.released {
+            self.tally.released += 1;
+            self.take_usage(usage, place)?;
         }
         Ok(())
+    }
+
+    fn take_usage(&mut self, usage: AdmittedUsage, place: Place) -> Result<(), AdmitError> {
+        match usage {
+            AdmittedUsage::First(usage, correction) => self.count(*usage, correction, place),
+            AdmittedUsage::Superseding(correction) => self.correct(&correction, place),
+        }
     }
 
     /// Usage, and the correction that waited for it.

@@ -167,7 +167,12 @@ impl Analytics {
             loaded.usage.extend(self.stored_usage(&rows).await?);
         }
         for ids in chunks(needed.released.iter().map(|id| id.0)) {
-            let condition = format!("kind = 'quarantined' AND event_id IN {}", uuids(&ids));
+            let condition = format!(
+                "(kind = 'quarantined' OR (kind = 'waiting' AND record_key IN \
+                 (SELECT record_key FROM admission_records WHERE {mine} AND kind = 'opening'))) \
+                 AND event_id IN {}",
+                uuids(&ids)
+            );
             loaded.quarantined.extend(self.kept(&condition, mine).await?);
         }
         Ok(loaded)

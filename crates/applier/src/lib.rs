@@ -167,7 +167,7 @@ impl Applier {
             .encode_postings()
             .map_err(|error| uncommitted(write.start_offset, write.cursor.next_offset, &error))?;
         // Encoded, they are not needed any more.
-        write.postings = Vec::new();
+        write.changes.postings = Vec::new();
         drop((decoded, permit));
         histogram!("ledger_fold_seconds").record(started.elapsed());
         partition.settle().await?;

@@ -13,6 +13,7 @@ use fluxori_core::rates::PricingTier;
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::Changes;
 use crate::commit::{CommandRow, GlobalRecord, PostingRow, QuarantineRow};
 use crate::error::LedgerError;
 use crate::rows::allocation::AllocationRow;
@@ -150,6 +151,32 @@ pub struct Contents {
 }
 
 impl Contents {
+    /// What records changed, in their order.
+    ///
+    /// # Errors
+    /// Something cannot be written as a row.
+    pub fn add(&mut self, partition: i32, changes: &Changes) -> Result<(), LedgerError> {
+        for row in &changes.postings {
+            self.add_posting(partition, row)?;
+        }
+        changes.commands.iter().for_each(|row| self.put_command(partition, row));
+        changes.quarantine.iter().for_each(|row| self.put_quarantined(partition, row));
+        changes.released.iter().for_each(|(org, event, digest)| self.release(org, *event, *digest));
+        changes.dismissed.iter().for_each(|(org, offset)| self.dismiss(org, partition, *offset));
+        for (org, event, offset, _) in &changes.waiting_corrections {
+            self.put_waiting_correction(org, *event, *offset);
+        }
+        changes.corrected.iter().for_each(|(org, event)| self.remove_waiting_correction(org, *event));
+        for (org, plan) in &changes.plans {
+            self.put_plan(org, plan.as_ref())?;
+        }
+        for (org, allocation) in &changes.allocations {
+            self.put_allocation(org, allocation)?;
+        }
+        changes.globals.iter().for_each(|record| self.put_global(partition, record));
+        changes.tiers.iter().try_for_each(|tier| self.put_tier(tier))
+    }
+
     /// The next posting of its org.
     ///
     /// # Errors

@@ -205,7 +205,7 @@ impl Memory {
 
     /// Takes in what the batch has done.
     pub(super) fn learn(&mut self, write: &BatchWrite) {
-        for row in &write.postings {
+        for row in &write.changes.postings {
             let (id, known) = match &row.posting.cause {
                 Cause::Usage(usage) => {
                     let (billing_digest, revision) = (usage.billing_digest, usage.event.revision);
@@ -224,7 +224,7 @@ impl Memory {
             self.events.insert((org.clone(), id), known);
             self.order.push_back((self.batch, org.clone(), id));
         }
-        for row in &write.commands {
+        for row in &write.changes.commands {
             if let Some(org) = &row.org {
                 self.commands.push_back((self.batch, org.clone(), row.command_id, row.payload_digest));
             }

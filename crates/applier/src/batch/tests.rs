@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::*;
 use fluxori_core::id::OrgId;
-use fluxori_ledger::{Loaded, Needed, WaitingRecord};
+use fluxori_ledger::{GlobalRecord, Loaded, Needed, QuarantineRow, WaitingRecord};
 
 const NOW: i64 = 1_795_348_800_000;
 const PARTITIONS: i32 = 2;
@@ -68,7 +68,7 @@ impl Store {
     }
 
     fn commit(&mut self, write: BatchWrite) {
-        for QuarantineRow { offset, append_time, key, value, quarantined } in write.quarantine {
+        for QuarantineRow { offset, append_time, key, value, quarantined } in write.changes.quarantine {
             if quarantined.reason == fluxori_core::record::QuarantineReason::OrgNotOpen {
                 self.waiting.insert(
                     offset,
@@ -76,9 +76,9 @@ impl Store {
                 );
             }
         }
-        let released: Vec<EventId> = write.released.iter().map(|(_, event, _)| *event).collect();
+        let released: Vec<EventId> = write.changes.released.iter().map(|(_, event, _)| *event).collect();
         self.waiting.retain(|_, (event, _)| !released.contains(event));
-        for row in write.postings {
+        for row in write.changes.postings {
             let posting = row.posting;
             if let fluxori_core::posting::Cause::Usage(usage) = &posting.cause {
                 let id = (posting.org.clone(), usage.event.event_id);
@@ -93,10 +93,10 @@ impl Store {
             let live = state.allocations().cloned().collect();
             self.orgs.insert(state.org().clone(), OrgState::restore(state.record, live));
         }
-        for row in write.commands {
+        for row in write.changes.commands {
             self.commands.extend(row.org.map(|org| ((org, row.command_id), row.payload_digest)));
         }
-        self.globals.extend(write.globals);
+        self.globals.extend(write.changes.globals);
         self.cursor = Some(write.cursor);
     }
 

@@ -1,17 +1,13 @@
 //! The whole log, folded in memory.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use fluxori_archive::{Source, SourceScan};
-use fluxori_core::command::CommandBody;
 use fluxori_core::digest::Digest;
-use fluxori_core::fold::{Allocation, Context, Counters, FoldError, Outcome, PartitionFold, Past, PlanState};
-use fluxori_core::id::{EventId, GLOBAL_KEY, OrgId};
-use fluxori_core::rates::PricingTier;
-use fluxori_core::record::Body;
+use fluxori_core::fold::{Context, Counters, FoldError, PartitionFold, Past};
+use fluxori_core::id::{GLOBAL_KEY, OrgId};
 use fluxori_core::time::Timestamp;
-use fluxori_ledger::{CommandRow, Contents, GlobalRecord, PartitionCursor, PostingRow, QuarantineRow};
+use fluxori_ledger::{Changes, Contents, PartitionCursor, RawRecord};
 use fluxori_stream::{Batch, Range, Record};
 use indicatif::ProgressBar;
 
@@ -30,23 +26,6 @@ pub(super) struct Folds {
     pub(super) contents: Contents,
 }
 
-/// What a batch changes in the ledger's rows.
-#[derive(Default)]
-pub(super) struct Changes {
-    pub(super) postings: Vec<PostingRow>,
-    commands: Vec<CommandRow>,
-    quarantine: Vec<QuarantineRow>,
-    released: Vec<(OrgId, EventId, Digest)>,
-    dismissed: Vec<(OrgId, i64)>,
-    waiting_corrections: Vec<(OrgId, EventId, i64)>,
-    corrected: Vec<(OrgId, EventId)>,
-    plans: Vec<(OrgId, Option<PlanState>)>,
-    allocations: Vec<(OrgId, Allocation)>,
-    globals: Vec<GlobalRecord>,
-    /// Prices that came into force.
-    tiers: Vec<Arc<PricingTier>>,
-}
-
 /// Folds every partition from its first record up to its cursor; of one org only, if it is named.
 pub(super) async fn fold(
     source: &Source,
@@ -57,34 +36,11 @@ pub(super) async fn fold(
     let mut folds = Folds::default();
     let mut folding = Folding::begin(source, pinned, cursors, only).await?;
     while let Some((partition, changes)) = folding.next().await? {
-        absorb(&mut folds.contents, partition, changes)?;
+        folds.contents.add(partition, &changes)?;
     }
     let folded = folding.partitions.into_iter();
     folds.partitions = folded.map(|(partition, folded)| (partition, folded.fold)).collect();
     Ok(folds)
-}
-
-fn absorb(contents: &mut Contents, partition: i32, changes: Changes) -> Result<(), CliError> {
-    for row in &changes.postings {
-        contents.add_posting(partition, row)?;
-    }
-    changes.commands.iter().for_each(|row| contents.put_command(partition, row));
-    changes.quarantine.iter().for_each(|row| contents.put_quarantined(partition, row));
-    changes.released.iter().for_each(|(org, event, digest)| contents.release(org, *event, *digest));
-    changes.dismissed.iter().for_each(|(org, offset)| contents.dismiss(org, partition, *offset));
-    for (org, event, offset) in &changes.waiting_corrections {
-        contents.put_waiting_correction(org, *event, *offset);
-    }
-    changes.corrected.iter().for_each(|(org, event)| contents.remove_waiting_correction(org, *event));
-    for (org, plan) in &changes.plans {
-        contents.put_plan(org, plan.as_ref())?;
-    }
-    for (org, allocation) in &changes.allocations {
-        contents.put_allocation(org, allocation)?;
-    }
-    changes.globals.iter().for_each(|record| contents.put_global(partition, record));
-    changes.tiers.iter().try_for_each(|tier| contents.put_tier(tier))?;
-    Ok(())
 }
 
 /// A fold under way, batch by batch.
@@ -165,7 +121,6 @@ impl Folded {
 
     fn apply(&mut self, batch: &Batch) -> Result<Changes, CliError> {
         let mut changes = Changes::default();
-        let mut revisions = self.fold.context().rates().revisions().len();
         for raw in batch.iter() {
             let offset = raw.offset;
             let append_time = Timestamp::from_millis(raw.append_time_ms);
@@ -180,54 +135,10 @@ impl Folded {
                     CliError::Refused(format!("partition {} offset {offset}: {error}", batch.partition()))
                 }
             })?;
-            let recorded_at = self.fold.context().now();
-            changes.commands.extend(CommandRow::of(&record, &applied.outcome, offset, recorded_at));
-            changes
-                .postings
-                .extend(applied.postings.into_iter().map(|posting| PostingRow { offset, posting }));
-            match applied.outcome {
-                Outcome::Command { org, released, waits, rejection, .. } => {
-                    let released = released.into_iter();
-                    changes.released.extend(released.map(|(event, digest)| (org.clone(), event, digest)));
-                    if let (None, Body::Command(signed)) = (rejection, &record.body) {
-                        match &signed.command.body {
-                            CommandBody::Dismiss(_, dismiss) => changes.dismissed.push((org, dismiss.offset)),
-                            CommandBody::Correct(_, correct) if waits => {
-                                changes.waiting_corrections.push((org, correct.event_id, offset));
-                            }
-                            _ => {}
-                        }
-                    }
-                }
-                Outcome::Quarantined(quarantined) => changes.quarantine.push(QuarantineRow {
-                    offset,
-                    append_time,
-                    key: raw.key.map(<[u8]>::to_vec),
-                    value: raw.value.map(<[u8]>::to_vec),
-                    quarantined,
-                }),
-                Outcome::Global(_) => {
-                    let value = raw.value.unwrap_or_default().to_vec();
-                    changes.globals.push(GlobalRecord { offset, append_time, value });
-                    let rates = self.fold.context().rates();
-                    if rates.revisions().len() != revisions {
-                        revisions = rates.revisions().len();
-                        changes.tiers.extend(rates.tiers());
-                    }
-                }
-                Outcome::Debited | Outcome::Superseded | Outcome::Tick | Outcome::Duplicate(_) => {}
-            }
+            let raw = RawRecord { offset, key: raw.key, value: raw.value };
+            changes.add(raw, &record, applied, self.fold.context());
         }
-        self.fold.drain_touched(|state| {
-            let changed = state.take_changed();
-            changes
-                .allocations
-                .extend(changed.into_iter().map(|allocation| (state.org().clone(), allocation)));
-            if state.take_plan_change() {
-                changes.plans.push((state.org().clone(), state.record.plan.clone()));
-            }
-        });
-        changes.corrected = fluxori_ledger::corrected(&changes.postings);
+        self.fold.drain_touched(|state| changes.add_state(state));
         Ok(changes)
     }
 }

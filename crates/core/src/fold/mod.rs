@@ -13,8 +13,8 @@ mod past;
 mod state;
 
 pub use admit::{
-    Admission, AdmittedCommand, AdmittedCorrection, CorrectedBy, Duplicate, GlobalOutcome, Quarantined,
-    Rejection,
+    Admission, AdmittedCommand, AdmittedCorrection, AdmittedUsage, CorrectedBy, Duplicate, GlobalOutcome,
+    Quarantined, Rejection,
 };
 pub use allocation::{Allocation, AllocationStatus};
 pub use context::{Context, Halt, IssuerKey, LogIdentity, RULES_VERSION};

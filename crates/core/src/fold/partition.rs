@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::admit::{Admission, AdmittedCommand, CorrectedBy, Duplicate, Quarantined, Rejection};
+use super::admit::{Admission, AdmittedCommand, AdmittedUsage, Duplicate, Quarantined, Rejection};
 use super::allocation::Allocation;
 use super::burn::{Book, BurnError};
 use super::context::{Context, Halt};
@@ -213,8 +213,11 @@ impl PartitionFold {
     /// Forgets what was watched, once its batch is folded.
     pub fn forget_watched(&mut self, past: &mut Past) {
         past.forget_watched();
-        self.splits.clear();
-        self.orgs.values_mut().for_each(OrgState::forget_closed);
+        for ((org, _), _) in self.splits.drain() {
+            if let Some(state) = self.orgs.get_mut(&org) {
+                state.forget_closed();
+            }
+        }
     }
 
     /// Applies one record: what is due by its append time is booked first.
@@ -227,7 +230,7 @@ impl PartitionFold {
         let mut postings = Vec::new();
         let mut book = Book { now: self.context.now(), postings: &mut postings };
         let outcome = match admission {
-            Admission::Usage(..) | Admission::Superseding(_) => self.use_up(past, admission, &mut book)?,
+            Admission::Usage(usage) => self.use_up(past, usage, &mut book)?,
             Admission::Command(admitted) => self.carry_out(past, *admitted, &mut book)?,
             Admission::Tick => {
                 let due: Vec<OrgId> = self.due_orgs(book.now).cloned().collect();
@@ -248,31 +251,19 @@ impl PartitionFold {
     fn use_up(
         &mut self,
         past: &mut Past,
-        admission: Admission,
+        usage: AdmittedUsage,
         book: &mut Book<'_>,
     ) -> Result<Outcome, FoldError> {
-        let (org, event_id, billing_digest) = match &admission {
-            Admission::Usage(usage, _) => {
-                (usage.event.org_id.clone(), usage.event.event_id, usage.billing_digest)
-            }
-            Admission::Superseding(correction) => {
-                let digest = match &correction.by {
-                    CorrectedBy::Usage(_, digest) | CorrectedBy::Command(_, digest) => *digest,
-                };
-                (correction.org.clone(), correction.event_id, digest)
-            }
-            _ => return Ok(Outcome::Tick),
+        let (org, event_id, billing_digest) = usage.identity();
+        let org = org.clone();
+        let (before, corrects) = match &usage {
+            AdmittedUsage::First(_, correction) => (None, correction.is_some()),
+            AdmittedUsage::Superseding(correction) => (Some(correction.before.clone()), true),
         };
-        let superseding = matches!(admission, Admission::Superseding(_));
-        let before = match &admission {
-            Admission::Superseding(correction) => Some(correction.before.clone()),
-            _ => None,
-        };
-        let corrects = superseding || matches!(admission, Admission::Usage(_, Some(_)));
         let used = self.with_org(&org, book, |state, splits, book| {
             // A debit alone changes nothing if it does not fit.
             let (state_before, count) = (corrects.then(|| state.clone()), book.postings.len());
-            match use_admitted(state, splits, admission, book) {
+            match use_admitted(state, splits, usage, book) {
                 Err(BurnError::OutOfRange) => {
                     if let Some(before) = state_before {
                         *state = before;
@@ -284,7 +275,7 @@ impl PartitionFold {
             }
         })?;
         if used {
-            return Ok(if superseding { Outcome::Superseded } else { Outcome::Debited });
+            return Ok(if before.is_some() { Outcome::Superseded } else { Outcome::Debited });
         }
         match before {
             Some(before) => past.add_charged(org.clone(), event_id, before),
@@ -307,7 +298,7 @@ impl PartitionFold {
             self.orgs.insert(org.clone(), OrgState::new(org.clone(), Policy::default()));
         }
         let mut released = Vec::new();
-        let admissions = std::mem::take(&mut admitted.released);
+        let usages = std::mem::take(&mut admitted.released);
         let mut rejection = admitted.rejection.clone();
         if rejection.is_none() {
             rejection = self.with_org(&org, book, |state, splits, book| {
@@ -318,18 +309,10 @@ impl PartitionFold {
                 };
                 let carried_out = state.carry_out(&admitted, split, book)?;
                 state.book_due(book)?;
-                for admission in admissions {
-                    let event = match &admission {
-                        Admission::Usage(usage, _) => (usage.event.event_id, usage.billing_digest),
-                        Admission::Superseding(correction) => match &correction.by {
-                            CorrectedBy::Usage(event, digest) => (event.event_id, *digest),
-                            CorrectedBy::Command(..) => continue,
-                        },
-                        // What cannot be priced stays in the quarantine.
-                        _ => continue,
-                    };
-                    use_admitted(state, splits, admission, book)?;
-                    released.push(event);
+                for usage in usages {
+                    let (_, event_id, billing_digest) = usage.identity();
+                    use_admitted(state, splits, usage, book)?;
+                    released.push((event_id, billing_digest));
                 }
                 Ok(carried_out.err())
             })?;
@@ -432,11 +415,11 @@ type Splits = HashMap<(OrgId, EventId), Vec<Entry>>;
 fn use_admitted(
     state: &mut OrgState,
     splits: &mut Splits,
-    admission: Admission,
+    usage: AdmittedUsage,
     book: &mut Book<'_>,
 ) -> Result<(), BurnError> {
-    match admission {
-        Admission::Usage(usage, correction) => {
+    match usage {
+        AdmittedUsage::First(usage, correction) => {
             let event_id = usage.event.event_id;
             state.debit(*usage, book)?;
             if splits.is_empty() && correction.is_none() {
@@ -451,11 +434,10 @@ fn use_admitted(
             }
             Ok(())
         }
-        Admission::Superseding(correction) => {
+        AdmittedUsage::Superseding(correction) => {
             let split = splits.entry((correction.org.clone(), correction.event_id)).or_default();
             state.correct(&correction, split, book)
         }
-        _ => Ok(()),
     }
 }
 

@@ -1,19 +1,17 @@
 //! Writing a batch: one transaction that checks the epoch, writes everything and moves the cursor.
 
+mod changes;
 mod copy;
 mod outcomes;
 mod postings;
 mod states;
 
 use fluxori_core::digest::Digest;
-use fluxori_core::fold::{Allocation, Counters, OrgState, Outcome, PlanState, Quarantined};
-use fluxori_core::id::{CommandId, EventId, OrgId};
-use fluxori_core::posting::{Cause, Posting};
-use fluxori_core::rates::PricingTier;
-use fluxori_core::record::{Body, Record};
+use fluxori_core::fold::{Counters, OrgState};
 use fluxori_core::time::Timestamp;
 use sqlx::{Postgres, Transaction};
 
+pub use self::changes::{Changes, CommandRow, GlobalRecord, PostingRow, QuarantineRow, RawRecord};
 use self::copy::CopyRows;
 use self::states::Touched;
 use crate::Ledger;
@@ -37,100 +35,6 @@ pub struct Cursor {
     pub counters: Counters,
 }
 
-/// A global record as it lies in the log.
-#[derive(Debug, Clone)]
-pub struct GlobalRecord {
-    /// Its offset.
-    pub offset: i64,
-    /// When it was appended.
-    pub append_time: Timestamp,
-    /// Its value.
-    pub value: Vec<u8>,
-}
-
-/// A posting and the offset of the record that made it.
-#[derive(Debug)]
-pub struct PostingRow {
-    /// The record's offset.
-    pub offset: i64,
-    /// The posting.
-    pub posting: Posting,
-}
-
-/// The outcome of a command.
-#[derive(Debug)]
-pub struct CommandRow {
-    /// Whose; none for a global one.
-    pub org: Option<OrgId>,
-    /// Which.
-    pub command_id: CommandId,
-    /// The record's offset.
-    pub offset: i64,
-    /// Of which kind.
-    pub kind: &'static str,
-    /// Digest of its payload.
-    pub payload_digest: Digest,
-    /// Why it was not carried out, if so.
-    pub rejection: Option<String>,
-    /// Who asked for it.
-    pub actor: String,
-    /// Why.
-    pub reason: String,
-    /// What it refers to elsewhere.
-    pub reference: Option<String>,
-    /// The log's time when it was applied.
-    pub recorded_at: Timestamp,
-}
-
-impl CommandRow {
-    /// What became of a record that is a new command; none for every other record.
-    #[must_use]
-    pub fn of(record: &Record, outcome: &Outcome, offset: i64, recorded_at: Timestamp) -> Option<Self> {
-        let Body::Command(signed) = &record.body else { return None };
-        let (org, kind, payload_digest, rejection) = match outcome {
-            Outcome::Command { org, kind, payload_digest, rejection, .. } => {
-                (Some(org.clone()), *kind, *payload_digest, rejection)
-            }
-            Outcome::Global(global) => (None, global.kind, global.payload_digest, &global.rejection),
-            Outcome::Debited
-            | Outcome::Superseded
-            | Outcome::Tick
-            | Outcome::Duplicate(_)
-            | Outcome::Quarantined(_) => {
-                return None;
-            }
-        };
-        let command = &signed.command;
-        Some(Self {
-            org,
-            command_id: command.command_id,
-            offset,
-            kind: kind.as_str(),
-            payload_digest,
-            rejection: rejection.as_ref().map(|rejection| rejection.0.clone()),
-            actor: command.actor.clone(),
-            reason: command.reason.clone(),
-            reference: command.reference.clone(),
-            recorded_at,
-        })
-    }
-}
-
-/// A record that was not applied.
-#[derive(Debug)]
-pub struct QuarantineRow {
-    /// The record's offset.
-    pub offset: i64,
-    /// When it was appended.
-    pub append_time: Timestamp,
-    /// Its key.
-    pub key: Option<Vec<u8>>,
-    /// Its value.
-    pub value: Option<Vec<u8>>,
-    /// Why it was not applied.
-    pub quarantined: Quarantined,
-}
-
 /// Everything that a batch changes.
 #[derive(Debug)]
 pub struct BatchWrite {
@@ -142,45 +46,10 @@ pub struct BatchWrite {
     pub start_offset: i64,
     /// Where the cursor is afterwards.
     pub cursor: Cursor,
-    /// New postings.
-    pub postings: Vec<PostingRow>,
     /// Orgs as they are afterwards.
     pub orgs: Vec<OrgState>,
-    /// Plans that changed.
-    pub plans: Vec<(OrgId, Option<PlanState>)>,
-    /// Allocations as they are afterwards.
-    pub allocations: Vec<(OrgId, Allocation)>,
-    /// Outcomes of commands.
-    pub commands: Vec<CommandRow>,
-    /// Records that were not applied.
-    pub quarantine: Vec<QuarantineRow>,
-    /// Events that were released from the quarantine, and their billing digests.
-    pub released: Vec<(OrgId, EventId, Digest)>,
-    /// Offsets of records in the quarantine that were dismissed.
-    pub dismissed: Vec<(OrgId, i64)>,
-    /// Corrections that wait for their event: whose, which event, at which offset, and the record's value.
-    pub waiting_corrections: Vec<(OrgId, EventId, i64, Vec<u8>)>,
-    /// Events that came and took the correction that waited for them.
-    pub corrected: Vec<(OrgId, EventId)>,
-    /// Global records, ticks left out.
-    pub globals: Vec<GlobalRecord>,
-    /// Pricing tiers in force afterwards, if a revision was sealed.
-    pub tiers: Vec<std::sync::Arc<PricingTier>>,
-}
-
-/// The events that came and took the correction that waited for them: their debits are followed by it.
-#[must_use]
-pub fn corrected(postings: &[PostingRow]) -> Vec<(OrgId, EventId)> {
-    let pairs = postings.iter().zip(postings.iter().skip(1));
-    let corrected = pairs.filter_map(|(debit, next)| match (&debit.posting.cause, &next.posting.cause) {
-        (Cause::Usage(usage), Cause::Correction(correction, _))
-            if debit.offset == next.offset && correction.event_id == usage.event.event_id =>
-        {
-            Some((debit.posting.org.clone(), correction.event_id))
-        }
-        _ => None,
-    });
-    corrected.collect()
+    /// What else its records changed.
+    pub changes: Changes,
 }
 
 /// A batch's postings as Postgres takes them. The postings themselves are not needed any more.

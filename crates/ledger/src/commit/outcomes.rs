@@ -4,11 +4,11 @@ use crate::rows::outcome::CommandColumns;
 use crate::rows::{self, column, to_column};
 
 pub(super) async fn insert_commands(transaction: &mut Tx, write: &BatchWrite) -> Result<(), LedgerError> {
-    if write.commands.is_empty() {
+    if write.changes.commands.is_empty() {
         return Ok(());
     }
     let rows: Vec<CommandColumns> =
-        write.commands.iter().map(|row| CommandColumns::of(row, write.partition)).collect();
+        write.changes.commands.iter().map(|row| CommandColumns::of(row, write.partition)).collect();
     sqlx::query!(
         "INSERT INTO commands (org_id, command_id, log_partition, log_offset, kind, payload_digest, rejection,
              actor, reason, reference, recorded_at)
@@ -34,7 +34,7 @@ pub(super) async fn insert_commands(transaction: &mut Tx, write: &BatchWrite) ->
 
 /// One by one: their values may be large, and an array of all of them larger than a parameter can be.
 pub(super) async fn insert_quarantine(transaction: &mut Tx, write: &BatchWrite) -> Result<(), LedgerError> {
-    for row in &write.quarantine {
+    for row in &write.changes.quarantine {
         let quarantined = &row.quarantined;
         // A detail may quote what a producer sent.
         let detail = rows::storable(&quarantined.detail);
@@ -60,10 +60,10 @@ pub(super) async fn insert_quarantine(transaction: &mut Tx, write: &BatchWrite) 
 }
 
 pub(super) async fn release(transaction: &mut Tx, write: &BatchWrite) -> Result<(), LedgerError> {
-    if write.released.is_empty() {
+    if write.changes.released.is_empty() {
         return Ok(());
     }
-    let released = &write.released;
+    let released = &write.changes.released;
     sqlx::query!(
         "UPDATE quarantine AS q SET status = 'released'
          FROM (SELECT unnest($1::text[]) AS org_id, unnest($2::uuid[]) AS event_id, unnest($3::bytea[]) AS digest) AS r
@@ -79,7 +79,7 @@ pub(super) async fn release(transaction: &mut Tx, write: &BatchWrite) -> Result<
 
 /// A record that was released stays so.
 pub(super) async fn dismiss(transaction: &mut Tx, write: &BatchWrite) -> Result<(), LedgerError> {
-    for (org, offset) in &write.dismissed {
+    for (org, offset) in &write.changes.dismissed {
         sqlx::query!(
             "UPDATE quarantine SET status = 'dismissed'
              WHERE org_id = $1 AND log_partition = $2 AND log_offset = $3 AND status = 'waiting'",
@@ -94,7 +94,7 @@ pub(super) async fn dismiss(transaction: &mut Tx, write: &BatchWrite) -> Result<
 }
 
 pub(super) async fn keep_corrections(transaction: &mut Tx, write: &BatchWrite) -> Result<(), LedgerError> {
-    for (org, event, offset, value) in &write.waiting_corrections {
+    for (org, event, offset, value) in &write.changes.waiting_corrections {
         sqlx::query!(
             "INSERT INTO waiting_corrections (org_id, event_id, log_partition, log_offset, value)
              VALUES ($1, $2, $3, $4, $5)",
@@ -107,7 +107,7 @@ pub(super) async fn keep_corrections(transaction: &mut Tx, write: &BatchWrite) -
         .execute(&mut **transaction)
         .await?;
     }
-    for (org, event) in &write.corrected {
+    for (org, event) in &write.changes.corrected {
         sqlx::query!(
             "DELETE FROM waiting_corrections WHERE org_id = $1 AND event_id = $2",
             org.as_str(),
@@ -120,7 +120,7 @@ pub(super) async fn keep_corrections(transaction: &mut Tx, write: &BatchWrite) -
 }
 
 pub(super) async fn insert_globals(transaction: &mut Tx, write: &BatchWrite) -> Result<(), LedgerError> {
-    for record in &write.globals {
+    for record in &write.changes.globals {
         sqlx::query!(
             "INSERT INTO global_records (log_partition, log_offset, append_time, value) VALUES ($1, $2, $3, $4)",
             write.partition,
@@ -136,7 +136,7 @@ pub(super) async fn insert_globals(transaction: &mut Tx, write: &BatchWrite) -> 
 
 /// Every partition seals the same revision; the first one writes its tiers.
 pub(super) async fn insert_tiers(transaction: &mut Tx, write: &BatchWrite) -> Result<(), LedgerError> {
-    for tier in &write.tiers {
+    for tier in &write.changes.tiers {
         let price = &tier.price;
         let aliases: Vec<String> = price.aliases.iter().map(ToString::to_string).collect();
         let prices = serde_json::to_value(&price.usd_per_million_tokens)

@@ -15,7 +15,7 @@ const ROW: usize = 700;
 
 /// All postings of a batch, by org, so that what belongs together in the indexes is written together.
 pub(super) fn rows(write: &BatchWrite) -> Result<CopyRows, LedgerError> {
-    let mut sorted: Vec<&PostingRow> = write.postings.iter().collect();
+    let mut sorted: Vec<&PostingRow> = write.changes.postings.iter().collect();
     // Within an org the postings are in order already, and the sort keeps that.
     sorted.sort_by(|a, b| a.posting.org.cmp(&b.posting.org));
     let mut rows = CopyRows::new(COLUMNS, sorted.len() * ROW);

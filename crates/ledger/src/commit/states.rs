@@ -32,7 +32,7 @@ impl Touched {
     pub(super) fn by(write: &BatchWrite) -> Self {
         let (mut only_debited, mut beyond_debits) = (HashSet::new(), HashSet::new());
         let mut newest_events = HashMap::new();
-        for row in &write.postings {
+        for row in &write.changes.postings {
             let posting = &row.posting;
             if posting.kind == PostingKind::Debit {
                 only_debited.insert(&posting.org);
@@ -158,7 +158,7 @@ async fn upsert_orgs(
 }
 
 pub(super) async fn upsert_plans(transaction: &mut Tx, write: &BatchWrite) -> Result<(), LedgerError> {
-    for (org, plan) in &write.plans {
+    for (org, plan) in &write.changes.plans {
         let Some(plan) = plan else {
             sqlx::query!("DELETE FROM plans WHERE org_id = $1", org.as_str())
                 .execute(&mut **transaction)
@@ -187,7 +187,7 @@ pub(super) async fn write_allocations(
     touched: &Touched,
 ) -> Result<(), LedgerError> {
     let (debited, others): (Vec<_>, Vec<_>) =
-        write.allocations.iter().partition(|(org, _)| touched.only_debited.contains(org));
+        write.changes.allocations.iter().partition(|(org, _)| touched.only_debited.contains(org));
     upsert_allocations(transaction, &others).await?;
     update_allocations(transaction, &debited).await
 }

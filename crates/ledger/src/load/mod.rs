@@ -133,6 +133,7 @@ impl Ledger {
         let rows = sqlx::query!(
             "SELECT append_time, key, value FROM quarantine
              WHERE org_id = ANY($1) AND reason = 'org_not_open' AND status = 'waiting'
+               AND NOT EXISTS (SELECT FROM organizations o WHERE o.org_id = quarantine.org_id)
              ORDER BY org_id, log_partition, log_offset",
             orgs,
         )
@@ -159,6 +160,7 @@ impl Ledger {
         Ok(waiting.collect())
     }
 
+    /// Usage that waited for its org and could not be priced when that was opened is among it.
     async fn load_quarantined(
         &self,
         watched: &[(OrgId, EventId)],
@@ -169,7 +171,9 @@ impl Ledger {
             "SELECT q.append_time, q.key, q.value
              FROM (SELECT DISTINCT unnest($1::text[]) AS org_id, unnest($2::uuid[]) AS event_id) AS asked
              JOIN quarantine q ON q.org_id = asked.org_id AND q.event_id = asked.event_id
-             WHERE q.status <> 'released' AND q.reason <> 'org_not_open'
+             WHERE q.status <> 'released'
+               AND (q.reason <> 'org_not_open'
+                    OR EXISTS (SELECT FROM organizations o WHERE o.org_id = q.org_id))
              ORDER BY q.org_id, q.log_partition, q.log_offset",
             &orgs,
             &ids,

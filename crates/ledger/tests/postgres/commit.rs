@@ -65,9 +65,9 @@ async fn an_org_comes_back_as_it_was_written() -> Result<()> {
     let epoch = ledger.take_over(3, "test").await?.epoch;
     let mut batch = write(epoch, 0, 10);
     batch.orgs.push(state());
-    batch.allocations.push((org("acme"), allocation()));
-    batch.postings.push(PostingRow { offset: 4, posting: posting(1) });
-    batch.commands.push(command());
+    batch.changes.allocations.push((org("acme"), allocation()));
+    batch.changes.postings.push(PostingRow { offset: 4, posting: posting(1) });
+    batch.changes.commands.push(command());
     ledger.commit(&batch).await?;
     let needed = Needed {
         orgs: [org("acme"), org("other")].into(),
@@ -100,7 +100,7 @@ async fn waiting_usage_comes_back_in_order_until_it_is_released() -> Result<()> 
         (2, QuarantineReason::OrgNotOpen),
         (5, QuarantineReason::Conflict),
     ] {
-        batch.quarantine.push(quarantined(offset, reason));
+        batch.changes.quarantine.push(quarantined(offset, reason));
     }
     ledger.commit(&batch).await?;
     let needed = || Needed { orgs: [org("acme")].into(), ..Needed::default() };
@@ -109,7 +109,7 @@ async fn waiting_usage_comes_back_in_order_until_it_is_released() -> Result<()> 
     };
     assert_eq!(values(ledger.load(&needed()).await?.waiting), [b"2".to_vec(), b"7".to_vec()]);
     let mut batch = write(epoch, 10, 11);
-    batch.released.push((org("acme"), EventId(Uuid::from_u128(2)), Digest::of(b"billing")));
+    batch.changes.released.push((org("acme"), EventId(Uuid::from_u128(2)), Digest::of(b"billing")));
     ledger.commit(&batch).await?;
     assert_eq!(values(ledger.load(&needed()).await?.waiting), [b"7".to_vec()]);
     Ok(())
@@ -120,10 +120,10 @@ async fn what_postgres_refuses_for_ever_is_told_from_what_may_pass() -> Result<(
     let ledger = ledger().await?;
     let epoch = ledger.take_over(3, "test").await?.epoch;
     let mut batch = write(epoch, 0, 10);
-    batch.postings.push(PostingRow { offset: 4, posting: posting(1) });
+    batch.changes.postings.push(PostingRow { offset: 4, posting: posting(1) });
     ledger.commit(&batch).await?;
     let mut again = write(epoch, 10, 20);
-    again.postings.push(PostingRow { offset: 14, posting: posting(1) });
+    again.changes.postings.push(PostingRow { offset: 14, posting: posting(1) });
     let refused = ledger.commit(&again).await.err().context("the same number twice")?;
     assert!(refused.is_permanent() && !refused.is_unavailable(), "{refused}");
     let fenced = ledger.commit(&write(epoch + 1, 10, 20)).await.err().context("another epoch")?;
@@ -136,8 +136,8 @@ async fn a_debit_comes_back_with_all_that_it_was_for() -> Result<()> {
     let ledger = ledger().await?;
     let epoch = ledger.take_over(3, "test").await?.epoch;
     let mut batch = write(epoch, 0, 10);
-    batch.postings.push(PostingRow { offset: 4, posting: posting(1) });
-    batch.postings.push(PostingRow { offset: 5, posting: debit(2) });
+    batch.changes.postings.push(PostingRow { offset: 4, posting: posting(1) });
+    batch.changes.postings.push(PostingRow { offset: 5, posting: debit(2) });
     ledger.commit(&batch).await?;
     let found = ledger.transactions(&org("acme"), None, 10).await?;
     let [debit, grant] = &*found else { anyhow::bail!("{found:?}") };

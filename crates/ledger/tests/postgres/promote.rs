@@ -29,7 +29,7 @@ impl Ledgers {
             let epoch = ledger.take_over(3, "test").await?.epoch;
             let mut batch = write(epoch, 0, 10);
             batch.orgs.push(state());
-            batch.postings.push(PostingRow { offset: 4, posting: posting(1) });
+            batch.changes.postings.push(PostingRow { offset: 4, posting: posting(1) });
             ledger.commit(&batch).await?;
             Ok(epoch)
         };

@@ -73,7 +73,7 @@ async fn only_the_ledger_consumers_role_writes_the_ledger() -> Result<()> {
     ledger.check_schema().await?;
     let mut batch = write(ledger.take_over(3, "test").await?.epoch, 0, 10);
     batch.orgs.push(state());
-    batch.postings.push(PostingRow { offset: 4, posting: posting(1) });
+    batch.changes.postings.push(PostingRow { offset: 4, posting: posting(1) });
     ledger.commit(&batch).await?;
     let writer = pool(&consumer).await?;
     assert_no_ddl(&writer, &all).await;

@@ -15,7 +15,7 @@ use fluxori_core::pricing::{Charge, ChargeLine, ChargeStatus, Meter};
 use fluxori_core::record::QuarantineReason;
 use fluxori_core::time::Timestamp;
 use fluxori_core::usage::{Certainty, UsageEvent, UsageFields};
-use fluxori_ledger::{BatchWrite, CommandRow, Cursor, Ledger, QuarantineRow};
+use fluxori_ledger::{BatchWrite, Changes, CommandRow, Cursor, Ledger, QuarantineRow};
 use uuid::Uuid;
 
 pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_795_348_800_123_456);
@@ -55,18 +55,8 @@ pub(crate) fn write(epoch: i64, start_offset: i64, next_offset: i64) -> BatchWri
             outcomes: Digest::of(b"outcomes"),
             counters: Counters { records: next_offset, debited: 1, ..Counters::default() },
         },
-        postings: Vec::new(),
         orgs: Vec::new(),
-        plans: Vec::new(),
-        allocations: Vec::new(),
-        commands: Vec::new(),
-        quarantine: Vec::new(),
-        released: Vec::new(),
-        dismissed: Vec::new(),
-        waiting_corrections: Vec::new(),
-        corrected: Vec::new(),
-        globals: Vec::new(),
-        tiers: Vec::new(),
+        changes: Changes::default(),
     }
 }
 

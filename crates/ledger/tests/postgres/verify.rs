@@ -14,27 +14,19 @@ use crate::support::{allocation, command, database, debit, org, posting, quarant
 fn batch(epoch: i64) -> BatchWrite {
     let mut batch = write(epoch, 0, 10);
     batch.orgs.push(state());
-    batch.allocations.push((org("acme"), allocation()));
-    batch.postings.push(PostingRow { offset: 4, posting: posting(1) });
-    batch.postings.push(PostingRow { offset: 5, posting: debit(2) });
-    batch.commands.push(command());
-    batch.quarantine.push(quarantined(2, QuarantineReason::OrgNotOpen));
-    batch.quarantine.push(quarantined(3, QuarantineReason::OrgNotOpen));
-    batch.released.push((org("acme"), EventId(Uuid::from_u128(2)), Digest::of(b"billing")));
+    batch.changes.allocations.push((org("acme"), allocation()));
+    batch.changes.postings.push(PostingRow { offset: 4, posting: posting(1) });
+    batch.changes.postings.push(PostingRow { offset: 5, posting: debit(2) });
+    batch.changes.commands.push(command());
+    batch.changes.quarantine.push(quarantined(2, QuarantineReason::OrgNotOpen));
+    batch.changes.quarantine.push(quarantined(3, QuarantineReason::OrgNotOpen));
+    batch.changes.released.push((org("acme"), EventId(Uuid::from_u128(2)), Digest::of(b"billing")));
     batch
 }
 
 fn by_the_log(batch: &BatchWrite) -> Result<Contents> {
     let mut contents = Contents::default();
-    for row in &batch.postings {
-        contents.add_posting(batch.partition, row)?;
-    }
-    for (org, allocation) in &batch.allocations {
-        contents.put_allocation(org, allocation)?;
-    }
-    batch.commands.iter().for_each(|row| contents.put_command(batch.partition, row));
-    batch.quarantine.iter().for_each(|row| contents.put_quarantined(batch.partition, row));
-    batch.released.iter().for_each(|(org, event, digest)| contents.release(org, *event, *digest));
+    contents.add(batch.partition, &batch.changes)?;
     Ok(contents)
 }
 
@@ -52,7 +44,7 @@ async fn what_was_written_is_what_the_log_says() -> Result<()> {
     let (log, heads) = (by_the_log(&batch)?, ledger.heads().await?);
     assert_eq!((log.postings, log.rows), (heads.contents.postings, heads.contents.rows));
     let texts = ledger.posting_texts(&org("acme"), 1, 9).await?;
-    for row in &batch.postings {
+    for row in &batch.changes.postings {
         assert_eq!(texts.get(&row.posting.number), Some(&posting_text(3, row)?));
     }
     Ok(())
@@ -62,7 +54,7 @@ async fn what_was_written_is_what_the_log_says() -> Result<()> {
 async fn every_column_of_a_posting_is_compared() -> Result<()> {
     let (ledger, pool, batch) = written().await?;
     let log = by_the_log(&batch)?;
-    let row = batch.postings.get(1).context("the debit")?;
+    let row = batch.changes.postings.get(1).context("the debit")?;
     for (column, tampering) in [
         ("kind", "UPDATE ledger.credit_transactions SET kind = 'correct' WHERE number = 2"),
         ("effective_at", "UPDATE ledger.credit_transactions SET effective_at = now() WHERE number = 2"),

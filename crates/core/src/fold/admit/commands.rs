@@ -4,7 +4,9 @@ use super::super::context::{Context, Halt, RULES_VERSION};
 use super::super::past::Past;
 use super::check::check;
 use super::usage::correction;
-use super::{Admission, AdmittedCommand, CorrectedBy, Duplicate, GlobalOutcome, Quarantined, Rejection};
+use super::{
+    Admission, AdmittedCommand, AdmittedUsage, CorrectedBy, Duplicate, GlobalOutcome, Quarantined, Rejection,
+};
 use crate::command::{Command, CommandBody, CommandKind, Correct, Release, SignedCommand};
 use crate::digest::Digest;
 use crate::id::OrgId;
@@ -121,7 +123,7 @@ impl Context {
             let waiting = past.org_mut(&admitted.org).open();
             admitted.released = waiting
                 .into_iter()
-                .map(|usage| self.admit_waiting(past, usage.event, usage.billing_digest))
+                .filter_map(|usage| self.admit_waiting(past, usage.event, usage.billing_digest))
                 .collect();
         }
         let decided = match &admitted.command.body {
@@ -163,18 +165,18 @@ impl Context {
         Ok(Some(Box::new(admitted)))
     }
 
-    fn release(&self, past: &mut Past, org: &OrgId, release: &Release) -> Result<Admission, Rejection> {
+    fn release(&self, past: &mut Past, org: &OrgId, release: &Release) -> Result<AdmittedUsage, Rejection> {
         let Release { event_id, billing_digest } = release;
         let Some(event) = past.quarantined(org, *event_id, *billing_digest).cloned() else {
             return Err(Rejection(format!("the quarantine holds no usage {event_id} of this content")));
         };
         past.forget_quarantined(org, *event_id, *billing_digest);
         match self.admit_released(past, &event, *billing_digest) {
-            Admission::Duplicate(_) => Err(Rejection(format!("usage {event_id} was applied already"))),
+            Admission::Usage(released) => Ok(released),
             Admission::Quarantined(quarantined) => {
                 Err(Rejection(format!("{}: {}", quarantined.reason, quarantined.detail)))
             }
-            released => Ok(released),
+            _ => Err(Rejection(format!("usage {event_id} was applied already"))),
         }
     }
 }

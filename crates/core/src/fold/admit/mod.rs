@@ -16,10 +16,8 @@ use crate::usage::{Quantities, UsageEvent};
 /// What a record turned out to be.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Admission {
-    /// Usage to be debited, and the correction that waited for it, if one did.
-    Usage(Box<PricedUsage>, Option<Box<AdmittedCorrection>>),
-    /// Usage that takes the place of an uncertain event.
-    Superseding(Box<AdmittedCorrection>),
+    /// Usage to be booked.
+    Usage(AdmittedUsage),
     /// A command of an org.
     Command(Box<AdmittedCommand>),
     /// A command for the whole partition.
@@ -30,6 +28,29 @@ pub enum Admission {
     Duplicate(Duplicate),
     /// Kept apart until somebody decides.
     Quarantined(Quarantined),
+}
+
+/// New usage, priced.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AdmittedUsage {
+    /// To be debited, and the correction that waited for it, if one did.
+    First(Box<PricedUsage>, Option<Box<AdmittedCorrection>>),
+    /// Takes the place of an uncertain event.
+    Superseding(Box<AdmittedCorrection>),
+}
+
+impl AdmittedUsage {
+    /// Whose it is, which event, and its billing digest.
+    #[must_use]
+    pub fn identity(&self) -> (&OrgId, EventId, Digest) {
+        match self {
+            Self::First(usage, _) => (&usage.event.org_id, usage.event.event_id, usage.billing_digest),
+            Self::Superseding(correction) => {
+                let (CorrectedBy::Usage(_, digest) | CorrectedBy::Command(_, digest)) = &correction.by;
+                (&correction.org, correction.event_id, *digest)
+            }
+        }
+    }
 }
 
 /// What came again.
@@ -74,7 +95,7 @@ pub struct AdmittedCommand {
     /// Whether it opens the org.
     pub opens: bool,
     /// The usage that waited for the opening or is released by name, admitted now, in order.
-    pub released: Vec<Admission>,
+    pub released: Vec<AdmittedUsage>,
     /// What a correction changes; none if it waits for its event.
     pub correction: Option<Box<AdmittedCorrection>>,
 }

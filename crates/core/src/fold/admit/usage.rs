@@ -2,7 +2,7 @@
 
 use super::super::context::Context;
 use super::super::past::{ChargedUsage, KnownEvent, Past};
-use super::{Admission, AdmittedCorrection, CorrectedBy, Duplicate, Quarantined, quarantined};
+use super::{Admission, AdmittedCorrection, AdmittedUsage, CorrectedBy, Duplicate, Quarantined, quarantined};
 use crate::amount::AmountError;
 use crate::command::{Change, CommandBody};
 use crate::digest::Digest;
@@ -84,7 +84,7 @@ impl Context {
             org.wait(event.clone(), billing_digest);
             return Err((QuarantineReason::OrgNotOpen, "waits until its org is opened".to_owned()));
         }
-        self.priced(past, event.clone(), billing_digest)
+        self.priced(past, event.clone(), billing_digest).map(Admission::Usage)
     }
 
     /// Prices usage that nothing else is in the way of, remembers its id, and joins it with the correction that waited
@@ -94,7 +94,7 @@ impl Context {
         past: &mut Past,
         event: UsageEvent,
         billing_digest: Digest,
-    ) -> Result<Admission, (QuarantineReason, String)> {
+    ) -> Result<AdmittedUsage, (QuarantineReason, String)> {
         let charge = pricing::price(&event, &self.rates).map_err(out_of_range)?;
         let known = KnownEvent { billing_digest, revision: event.revision };
         past.add_event(event.org_id.clone(), event.event_id, known);
@@ -115,13 +115,21 @@ impl Context {
             Some(correction) => correction.after.clone(),
             None => ChargedUsage::of(&event, &charge),
         });
-        Ok(Admission::Usage(Box::new(PricedUsage { event, billing_digest, charge }), correction))
+        Ok(AdmittedUsage::First(Box::new(PricedUsage { event, billing_digest, charge }), correction))
     }
 
-    /// Usage that waited for its org to be opened.
-    pub(super) fn admit_waiting(&self, past: &mut Past, event: UsageEvent, digest: Digest) -> Admission {
-        let judged = self.priced(past, event.clone(), digest);
-        self.settle(past, &event, digest, judged)
+    /// Usage that waited for its org to be opened; none if it cannot be priced and stays in the quarantine.
+    pub(super) fn admit_waiting(
+        &self,
+        past: &mut Past,
+        event: UsageEvent,
+        billing_digest: Digest,
+    ) -> Option<AdmittedUsage> {
+        let priced = self.priced(past, event.clone(), billing_digest);
+        if priced.is_err() {
+            past.note_quarantined(&event);
+        }
+        priced.ok()
     }
 }
 
@@ -155,7 +163,7 @@ fn supersede(
     let admitted = correction(org, id, by, &change, before.clone()).map_err(out_of_range)?;
     past.add_event(org.clone(), id, KnownEvent { billing_digest, revision: event.revision });
     past.note_charged(org, id, || admitted.after.clone());
-    Ok(Admission::Superseding(Box::new(admitted)))
+    Ok(Admission::Usage(AdmittedUsage::Superseding(Box::new(admitted))))
 }
 
 /// What a correction changes.
