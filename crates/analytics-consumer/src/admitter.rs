@@ -115,7 +115,7 @@ impl Admitter {
                 Ok(())
             }
             (KeptKind::Waiting, RecordKey::Org(_), Body::Usage(event)) => {
-                self.past.add_waiting(*event);
+                self.past.add_waiting(event);
                 Ok(())
             }
             (KeptKind::WaitingCorrection, RecordKey::Org(_), Body::Command(signed)) => {
@@ -123,7 +123,7 @@ impl Admitter {
                 Ok(())
             }
             (KeptKind::Quarantined, RecordKey::Org(_), Body::Usage(event)) => {
-                self.past.add_quarantined(*event);
+                self.past.add_quarantined(event);
                 Ok(())
             }
             _ => Err(changed()),

@@ -66,7 +66,7 @@ impl CountedUsage {
         let (made_by, mut fields) = match &correction.by {
             CorrectedBy::Command(command, _) => {
                 self.voided = matches!(&command.body, CommandBody::Correct(_, correct) if correct.change == Change::Void);
-                (MadeBy::Correction, self.usage.event.clone().into_fields())
+                (MadeBy::Correction, UsageEvent::clone(&self.usage.event).into_fields())
             }
             CorrectedBy::Usage(event, billing_digest) => {
                 self.voided = false;
@@ -77,7 +77,7 @@ impl CountedUsage {
         // A foreign id's repetition may have been stamped anew: its rows stay where they are.
         fields.occurred_at = before.usage.event.occurred_at;
         fields.set_quantities(correction.quantities.clone());
-        self.usage.event = UsageEvent::new(fields)?;
+        self.usage.event = UsageEvent::new(fields)?.into();
         self.usage.charge = correction.after.charge.clone();
         self.charge_revision = correction.after.revision;
         let right = self.clone().row(made_by, place);

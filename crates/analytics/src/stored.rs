@@ -132,6 +132,6 @@ impl StoredUsage {
         };
         let Self { event, billing_digest, status, variant, cost, credits, .. } = self;
         let charge = Charge { status, tier, variant, lines: Vec::new(), cost, credits };
-        Ok(PricedUsage { event, billing_digest, charge })
+        Ok(PricedUsage { event: event.into(), billing_digest, charge })
     }
 }

@@ -80,7 +80,7 @@ fn remember(fold: &mut PartitionFold, needed: &Needed, loaded: Loaded) -> Result
         if let Body::Usage(event) = body(waiting)
             && !past.is_open(&event.org_id)
         {
-            past.add_waiting(*event);
+            past.add_waiting(event);
         }
     }
     for waiting in &loaded.waiting_corrections {
@@ -90,7 +90,7 @@ fn remember(fold: &mut PartitionFold, needed: &Needed, loaded: Loaded) -> Result
     }
     for quarantined in &loaded.quarantined {
         if let Body::Usage(event) = body(quarantined) {
-            past.add_quarantined(*event);
+            past.add_quarantined(event);
         }
     }
     for (org, event, known) in loaded.events {

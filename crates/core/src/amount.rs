@@ -3,14 +3,16 @@
 use std::fmt;
 use std::str::FromStr;
 
-use rust_decimal::{Decimal, RoundingStrategy};
+use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 /// Decimal places of every stored amount.
 pub const PLACES: u32 = 12;
 
-/// Largest magnitude of an amount, exclusive: 10^16, so that 12 places always fit the 96 bits of a decimal.
-const LIMIT: i64 = 10_000_000_000_000_000;
+/// Units in one: 10^12.
+const ONE: i128 = 1_000_000_000_000;
+/// Largest magnitude of an amount, exclusive: 10^16, in units.
+const LIMIT: u128 = 10_u128.pow(16 + PLACES);
 
 /// An amount that cannot be represented or parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,16 +28,33 @@ pub enum AmountError {
     OutOfRange,
 }
 
-fn check(value: Decimal) -> Result<Decimal, AmountError> {
-    if value.abs() >= Decimal::from(LIMIT) {
-        return Err(AmountError::OutOfRange);
-    }
+fn from_decimal(value: Decimal) -> Result<i128, AmountError> {
     let value = value.normalize();
-    if value.scale() > PLACES { Err(AmountError::TooPrecise(value.to_string())) } else { Ok(value) }
+    let Some(missing) = PLACES.checked_sub(value.scale()) else {
+        return Err(AmountError::TooPrecise(value.to_string()));
+    };
+    // The 96 bits of a decimal by 10^12 may be more than 128 bits.
+    value.mantissa().checked_mul(10_i128.pow(missing)).ok_or(AmountError::OutOfRange)
 }
 
-fn parse(text: &str) -> Result<Decimal, AmountError> {
-    Decimal::from_str_exact(text).map_err(|_| AmountError::NotANumber(text.to_owned())).and_then(check)
+fn to_decimal(mut units: i128) -> Decimal {
+    let mut scale = PLACES;
+    for step in [6, 3, 2, 1] {
+        let factor = 10_i128.pow(step);
+        if step <= scale && units % factor == 0 {
+            units /= factor;
+            scale -= step;
+        }
+    }
+    if units == 0 { Decimal::ZERO } else { Decimal::from_i128_with_scale(units, scale) }
+}
+
+/// The quotient, rounded half to even.
+fn divided(dividend: i128, divisor: i128) -> Result<i128, AmountError> {
+    let quotient = dividend.checked_div_euclid(divisor).ok_or(AmountError::OutOfRange)?;
+    let twice = dividend.rem_euclid(divisor) * 2;
+    let up = twice > divisor || (twice == divisor && quotient % 2 != 0);
+    Ok(quotient + i128::from(up))
 }
 
 macro_rules! amount {
@@ -45,76 +64,72 @@ macro_rules! amount {
             Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
         )]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(Decimal);
+        pub struct $name(i128);
 
         impl $name {
             /// Nothing.
-            pub const ZERO: Self = Self(Decimal::ZERO);
+            pub const ZERO: Self = Self(0);
 
             /// From a decimal that is within range and has at most twelve places.
             pub fn new(value: Decimal) -> Result<Self, AmountError> {
-                check(value).map(Self)
+                from_decimal(value).and_then(Self::from_scaled)
             }
 
             /// The decimal, normalized.
             #[must_use]
-            pub const fn decimal(self) -> Decimal {
-                self.0
+            pub fn decimal(self) -> Decimal {
+                to_decimal(self.0)
             }
 
             /// The exact sum.
-            pub fn plus(self, other: Self) -> Result<Self, AmountError> {
-                self.0.checked_add(other.0).ok_or(AmountError::OutOfRange).and_then(Self::new)
+            pub const fn plus(self, other: Self) -> Result<Self, AmountError> {
+                Self::from_scaled(self.0 + other.0)
             }
 
             /// The exact difference.
-            pub fn minus(self, other: Self) -> Result<Self, AmountError> {
-                self.plus(other.negated())
+            pub const fn minus(self, other: Self) -> Result<Self, AmountError> {
+                Self::from_scaled(self.0 - other.0)
             }
 
             /// The amount with the other sign.
             #[must_use]
-            pub fn negated(self) -> Self {
-                if self.0.is_zero() { Self::ZERO } else { Self(-self.0) }
+            pub const fn negated(self) -> Self {
+                Self(-self.0)
             }
 
             /// Whether this is nothing.
             #[must_use]
-            pub fn is_zero(self) -> bool {
-                self.0.is_zero()
+            pub const fn is_zero(self) -> bool {
+                self.0 == 0
             }
 
             /// Whether this is above nothing.
             #[must_use]
-            pub fn is_positive(self) -> bool {
-                self.0 > Decimal::ZERO
+            pub const fn is_positive(self) -> bool {
+                self.0 > 0
             }
 
             /// Whether this is below nothing.
             #[must_use]
-            pub fn is_negative(self) -> bool {
-                self.0 < Decimal::ZERO
+            pub const fn is_negative(self) -> bool {
+                self.0 < 0
             }
 
             /// The number of units of 10^-12: the form in digests and in `Decimal(38, 12)` columns.
             #[must_use]
-            pub fn to_scaled(self) -> i128 {
-                let mut value = self.0;
-                value.rescale(PLACES);
-                value.mantissa()
+            pub const fn to_scaled(self) -> i128 {
+                self.0
             }
 
             /// From a number of units of 10^-12.
-            pub fn from_scaled(units: i128) -> Result<Self, AmountError> {
-                Decimal::try_from_i128_with_scale(units, PLACES)
-                    .map_err(|_| AmountError::OutOfRange)
-                    .and_then(Self::new)
+            pub const fn from_scaled(units: i128) -> Result<Self, AmountError> {
+                if units.unsigned_abs() < LIMIT { Ok(Self(units)) } else { Err(AmountError::OutOfRange) }
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(&self.0, f)
+                fmt::Display::fmt(&self.decimal(), f)
             }
         }
 
@@ -122,7 +137,9 @@ macro_rules! amount {
             type Err = AmountError;
 
             fn from_str(text: &str) -> Result<Self, AmountError> {
-                parse(text).map(Self)
+                Decimal::from_str_exact(text)
+                    .map_err(|_| AmountError::NotANumber(text.to_owned()))
+                    .and_then(Self::new)
             }
         }
 
@@ -142,7 +159,7 @@ macro_rules! amount {
 
         impl From<u32> for $name {
             fn from(whole: u32) -> Self {
-                Self(Decimal::from(whole))
+                Self(i128::from(whole) * ONE)
             }
         }
     };
@@ -157,20 +174,29 @@ impl Credits {
     /// # Errors
     /// Out of range; so is a fraction of nothing.
     pub fn prorated(self, numerator: u64, denominator: u64) -> Result<Self, AmountError> {
-        let product = self.to_scaled().checked_mul(i128::from(numerator)).ok_or(AmountError::OutOfRange)?;
-        let divisor = i128::from(denominator);
-        let quotient = product.checked_div_euclid(divisor).ok_or(AmountError::OutOfRange)?;
-        let twice = product.rem_euclid(divisor) * 2;
-        let up = twice > divisor || (twice == divisor && quotient % 2 != 0);
-        Self::from_scaled(quotient + i128::from(up))
+        let product = self.0.checked_mul(i128::from(numerator)).ok_or(AmountError::OutOfRange)?;
+        divided(product, i128::from(denominator)).and_then(Self::from_scaled)
     }
 }
 
 impl Usd {
+    /// What a quantity costs at this price of a million: exact, because a price has at most 6 places.
+    ///
+    /// # Errors
+    /// Out of range; too precise, if the price has more places.
+    pub fn for_part_of_million(self, quantity: i64) -> Result<Self, AmountError> {
+        const MILLION: i128 = 1_000_000;
+        let product = self.0.checked_mul(i128::from(quantity)).ok_or(AmountError::OutOfRange)?;
+        if product % MILLION != 0 {
+            return Err(AmountError::TooPrecise(format!("{quantity} millionths of {self}")));
+        }
+        Self::from_scaled(product / MILLION)
+    }
+
     /// Converts at `credits_per_usd`, rounded once, half to even, to twelve places.
     pub fn to_credits(self, credits_per_usd: Decimal) -> Result<Credits, AmountError> {
-        let exact = self.0.checked_mul(credits_per_usd).ok_or(AmountError::OutOfRange)?;
-        Credits::new(exact.round_dp_with_strategy(PLACES, RoundingStrategy::MidpointNearestEven))
+        let product = self.0.checked_mul(credits_per_usd.mantissa()).ok_or(AmountError::OutOfRange)?;
+        divided(product, 10_i128.pow(credits_per_usd.scale())).and_then(Credits::from_scaled)
     }
 }
 
@@ -185,6 +211,15 @@ mod tests {
         assert_eq!(a.plus(b).unwrap().to_string(), "0.300000000001");
         assert_eq!("1.50".parse::<Credits>().unwrap().to_string(), "1.5");
         assert_eq!(Credits::from_scaled(a.to_scaled()).unwrap(), a);
+        for text in
+            ["0", "7", "-120", "1000000", "0.000001", "12.000001", "-0.00001", "1234567890.12345678901"]
+        {
+            let amount: Credits = text.parse().unwrap();
+            assert_eq!(
+                (amount.to_string().as_str(), amount.decimal().scale()),
+                (text, amount.decimal().normalize().scale())
+            );
+        }
     }
 
     #[test]

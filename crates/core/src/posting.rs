@@ -1,6 +1,7 @@
 //! Pure: postings, the ledger's immutable transactions.
 
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 use crate::amount::Credits;
 use crate::command::{Account, Command};
@@ -98,7 +99,7 @@ pub enum Cause {
 #[derive(Debug, Clone, PartialEq)]
 pub struct PricedUsage {
     /// The event.
-    pub event: UsageEvent,
+    pub event: Arc<UsageEvent>,
     /// What makes it the same event when it comes again.
     pub billing_digest: Digest,
     /// What it costs.

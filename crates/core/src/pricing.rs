@@ -165,7 +165,7 @@ fn charge(
     let mut cost = Usd::ZERO;
     for line in &lines {
         if let Some(rate) = line.usd_per_million {
-            cost = cost.plus(line_cost(line.quantity, rate)?)?;
+            cost = cost.plus(rate.for_part_of_million(line.quantity)?)?;
         }
     }
     let credits = cost.to_credits(Decimal::from(CREDITS_PER_USD))?;
@@ -190,12 +190,6 @@ fn is_variant(event: &UsageEvent) -> bool {
 
 const fn nothing(status: ChargeStatus) -> Charge {
     Charge { status, tier: None, variant: false, lines: Vec::new(), cost: Usd::ZERO, credits: Credits::ZERO }
-}
-
-/// Exact: a whole number of tokens times a rate of at most 6 places, by a million, has at most 12 places.
-fn line_cost(quantity: i64, rate: Usd) -> Result<Usd, AmountError> {
-    let product = Decimal::from(quantity).checked_mul(rate.decimal()).ok_or(AmountError::OutOfRange)?;
-    Usd::new(product.checked_mul(Decimal::new(1, 6)).ok_or(AmountError::OutOfRange)?)
 }
 
 /// Every token in one line. What is audio or image is taken from the plain text; where the parts overlap (cached audio),

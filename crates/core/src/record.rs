@@ -1,6 +1,7 @@
 //! Pure: one record of the log, decoded.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -38,7 +39,7 @@ pub enum RecordKey {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Body {
     /// That an AI operation happened.
-    Usage(Box<UsageEvent>),
+    Usage(Arc<UsageEvent>),
     /// That something is to be done.
     Command(Box<SignedCommand>),
     /// Nothing but its append time.

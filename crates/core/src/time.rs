@@ -55,7 +55,8 @@ impl Timestamp {
     }
 
     /// This instant, if databases and people can hold it: of the years 1 to 9999.
-    fn in_range(self) -> Option<Self> {
+    #[must_use]
+    pub fn in_range(self) -> Option<Self> {
         (Self::EARLIEST..=Self::LATEST).contains(&self).then_some(self)
     }
 

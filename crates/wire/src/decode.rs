@@ -6,10 +6,12 @@ use fluxori_core::id::{GLOBAL_KEY, KeyId, OrgId};
 use fluxori_core::record::{Body, MAX_RECORD_BYTES, QuarantineReason, Record, RecordKey};
 use fluxori_core::time::Timestamp;
 use fluxori_core::usage::{UsageEvent, UsageFields};
+use std::sync::Arc;
 
 use crate::command::{PayloadError, SignedCommandRecord, decode_payload};
 use crate::error::WireError;
 use crate::schema::{COMMAND, USAGE, has_marker};
+use crate::usage::{self, ReadError};
 
 /// Encodes a usage event as the value of a record; its key is the org's id.
 pub fn encode_usage(event: &UsageEvent) -> Result<Vec<u8>, WireError> {
@@ -42,12 +44,12 @@ fn decode_value(value: &[u8]) -> Body {
         );
     }
     if let Some(datum) = USAGE.datum(value) {
-        return match USAGE.read::<UsageFields>(datum) {
+        return match usage::read(datum) {
             Ok(fields) => match UsageEvent::new(fields) {
-                Ok(event) => Body::Usage(Box::new(event)),
+                Ok(event) => Body::Usage(Arc::new(event)),
                 Err(violation) => Body::Unreadable(QuarantineReason::Invalid, violation.to_string()),
             },
-            Err(error) => unreadable(&error),
+            Err(ReadError { reason, detail }) => Body::Unreadable(reason, detail),
         };
     }
     if let Some(datum) = COMMAND.datum(value) {

@@ -8,6 +8,7 @@ mod issuer;
 mod json;
 mod position;
 mod schema;
+mod usage;
 
 pub use archive::{ArchiveFileReader, ArchiveFileWriter, ArchivedRecord};
 pub use command::encode_payload;

@@ -94,7 +94,7 @@ impl Tables {
 fn stored(at: &UsageAt) -> StoredUsage {
     let PricedUsage { event, billing_digest, charge } = at.usage.clone();
     StoredUsage {
-        event,
+        event: fluxori_core::usage::UsageEvent::clone(&event),
         billing_digest,
         charge_revision: at.charge_revision,
         voided: at.counts == Counts::Nothing,

@@ -107,7 +107,7 @@ pub(crate) fn usage(random: &mut Random, offset: i64, org: &str, occurred_at: &s
         made_by: MadeBy::Usage,
         counts: Counts::Added,
         charge_revision: 1,
-        usage: PricedUsage { billing_digest: event.billing_digest(), event, charge },
+        usage: PricedUsage { billing_digest: event.billing_digest(), event: event.into(), charge },
     }
 }
 

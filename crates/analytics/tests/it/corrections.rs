@@ -43,8 +43,8 @@ async fn every_field_of_an_event_and_its_charge_comes_back() {
         let rates = rates();
         let mut random = Random(1);
         let mut bare = usage(&mut random, 5, "acme", "2026-11-22T12:00:00Z");
-        bare.usage.event.clone_from(
-            &UsageEvent::new(fluxori_core::usage::UsageFields::new(
+        bare.usage.event = Arc::new(
+            UsageEvent::new(fluxori_core::usage::UsageFields::new(
                 bare.usage.event.event_id,
                 bare.usage.event.occurred_at,
                 bare.usage.event.org_id.clone(),
@@ -59,7 +59,7 @@ async fn every_field_of_an_event_and_its_charge_comes_back() {
         fields.producer_seq = i64::MAX;
         fields.raw_usage = Some("{\"a/b\": \"\\u00e9\\n\\\"'\u{1F600}\"}\u{7f}\\".to_owned());
         fields.tags.insert("it's \"quoted\"\n".into(), "\\é/".into());
-        most.usage.event = UsageEvent::new(fields).unwrap();
+        most.usage.event = UsageEvent::new(fields).unwrap().into();
         most.usage.charge.tier = rates.tiers().first().map(Arc::clone);
         most.usage.charge.variant = true;
         most.usage.charge.credits = "9999999999999999.999999999999".parse().unwrap();
@@ -98,7 +98,7 @@ fn correct(before: &UsageAt, offset: i64, credits: Option<u32>) -> Vec<UsageAt> 
     after.charge_revision += 1;
     after.counts = if credits.is_some() { Counts::Added } else { Counts::Nothing };
     after.usage.charge.credits = Credits::from(credits.unwrap_or_default());
-    let mut fields = before.usage.event.clone().into_fields();
+    let mut fields = UsageEvent::clone(&before.usage.event).into_fields();
     let mut quantities = Quantities::default();
     if credits.is_some() {
         quantities.tokens.input = 77;
@@ -106,7 +106,7 @@ fn correct(before: &UsageAt, offset: i64, credits: Option<u32>) -> Vec<UsageAt> 
         after.usage.charge.cost = Usd::ZERO;
     }
     fields.set_quantities(quantities);
-    after.usage.event = UsageEvent::new(fields).unwrap();
+    after.usage.event = UsageEvent::new(fields).unwrap().into();
     let taken_back = UsageAt { counts: Counts::TakenBack, ..place };
     let taken_back = (before.counts == Counts::Added).then_some(taken_back);
     taken_back.into_iter().chain([after]).collect()
@@ -170,9 +170,9 @@ async fn a_superseded_event_is_known_under_both_revisions() {
     with_database(async |analytics| {
         let first = usage(&mut Random(3), 0, "acme", "2026-11-22T12:00:00Z");
         let mut second = first.clone();
-        let mut fields = second.usage.event.into_fields();
+        let mut fields = UsageEvent::clone(&second.usage.event).into_fields();
         fields.revision = 2;
-        second.usage.event = UsageEvent::new(fields).unwrap();
+        second.usage.event = UsageEvent::new(fields).unwrap().into();
         second.usage.billing_digest = second.usage.event.billing_digest();
         (second.offset, second.made_by, second.charge_revision) = (1, MadeBy::Superseding, 2);
         let back =

@@ -50,7 +50,7 @@ async fn a_changed_or_newer_migration_is_refused_with_the_remedy() {
 async fn every_field_of_an_event_is_in_its_row() {
     with_database(async |analytics| {
         let mut at = usage(&mut Random(1), 41, "acme", "2026-11-22T12:00:00Z");
-        at.usage.event = UsageEvent::new(full(at.usage.event.event_id)).unwrap();
+        at.usage.event = UsageEvent::new(full(at.usage.event.event_id)).unwrap().into();
         at.usage.charge.variant = true;
         at.usage.charge.cost = "0.000000000001".parse().unwrap();
         at.usage.charge.credits = "9999999999999999.999999999999".parse().unwrap();

@@ -163,7 +163,7 @@ impl Memory {
         for WaitingRecord { append_time, key, value } in loaded.quarantined {
             let record = fluxori_wire::decode(key.as_deref(), value.as_deref(), append_time);
             if let Body::Usage(event) = record.body {
-                self.past.add_quarantined(*event);
+                self.past.add_quarantined(event);
             }
         }
         fold.remember_closed(loaded.closed);
@@ -173,7 +173,7 @@ impl Memory {
                 && asked.needed.orgs.contains(&event.org_id)
                 && !fold.is_loaded(&event.org_id)
             {
-                self.past.add_waiting(*event);
+                self.past.add_waiting(event);
             }
         }
         for (org, command, digest) in loaded.commands {

@@ -421,7 +421,7 @@ fn use_admitted(
     match usage {
         AdmittedUsage::First(usage, correction) => {
             let event_id = usage.event.event_id;
-            state.debit(*usage, book)?;
+            state.debit(usage, book)?;
             if splits.is_empty() && correction.is_none() {
                 return Ok(());
             }

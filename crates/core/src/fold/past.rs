@@ -1,6 +1,7 @@
 //! Pure: what admission needs to know of the past.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::command::{Command, CommandBody};
 use crate::digest::Digest;
@@ -14,7 +15,7 @@ use crate::usage::{Certainty, UsageEvent};
 #[derive(Debug, Clone, PartialEq)]
 pub struct WaitingUsage {
     /// The event.
-    pub event: UsageEvent,
+    pub event: Arc<UsageEvent>,
     /// Its billing digest.
     pub billing_digest: Digest,
 }
@@ -88,7 +89,7 @@ pub(super) struct OrgPast {
 }
 
 impl OrgPast {
-    pub(super) fn wait(&mut self, event: UsageEvent, billing_digest: Digest) {
+    pub(super) fn wait(&mut self, event: Arc<UsageEvent>, billing_digest: Digest) {
         let known = KnownEvent { billing_digest, revision: event.revision };
         self.waiting_ids.insert(event.event_id, known);
         self.waiting.push(WaitingUsage { event, billing_digest });
@@ -112,7 +113,7 @@ pub struct Past {
     events: HashMap<(OrgId, EventId), KnownEvent>,
     commands: HashMap<(OrgId, CommandId), Digest>,
     charged: HashMap<(OrgId, EventId), Option<Box<ChargedUsage>>>,
-    quarantined: HashMap<(OrgId, EventId), Vec<UsageEvent>>,
+    quarantined: HashMap<(OrgId, EventId), Vec<Arc<UsageEvent>>>,
 }
 
 impl Past {
@@ -122,7 +123,7 @@ impl Past {
     }
 
     /// Usage of an org that is not open, in the order of the log.
-    pub fn add_waiting(&mut self, event: UsageEvent) {
+    pub fn add_waiting(&mut self, event: Arc<UsageEvent>) {
         let billing_digest = event.billing_digest();
         self.orgs.entry(event.org_id.clone()).or_default().wait(event, billing_digest);
     }
@@ -154,7 +155,7 @@ impl Past {
     }
 
     /// Usage in the quarantine under a watched id.
-    pub fn add_quarantined(&mut self, event: UsageEvent) {
+    pub fn add_quarantined(&mut self, event: Arc<UsageEvent>) {
         self.quarantined.entry((event.org_id.clone(), event.event_id)).or_default().push(event);
     }
 
@@ -239,7 +240,7 @@ impl Past {
     }
 
     /// Notes that usage went into the quarantine, if its id is watched.
-    pub(super) fn note_quarantined(&mut self, event: &UsageEvent) {
+    pub(super) fn note_quarantined(&mut self, event: &Arc<UsageEvent>) {
         if self.quarantined.is_empty() {
             return;
         }
@@ -254,7 +255,7 @@ impl Past {
         org: &OrgId,
         event: EventId,
         billing_digest: Digest,
-    ) -> Option<&UsageEvent> {
+    ) -> Option<&Arc<UsageEvent>> {
         let watched = self.quarantined.get(&(org.clone(), event))?;
         watched.iter().find(|event| event.billing_digest() == billing_digest)
     }

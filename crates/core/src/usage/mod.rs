@@ -8,6 +8,7 @@ mod validate;
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
+use std::str::FromStr;
 
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -72,6 +73,14 @@ impl Quantity {
     }
 }
 
+impl FromStr for Quantity {
+    type Err = rust_decimal::Error;
+
+    fn from_str(text: &str) -> Result<Self, rust_decimal::Error> {
+        Decimal::from_str_exact(text).map(Self)
+    }
+}
+
 impl Serialize for Quantity {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&self.0)
@@ -80,8 +89,7 @@ impl Serialize for Quantity {
 
 impl<'de> Deserialize<'de> for Quantity {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Decimal::from_str_exact(&text).map(Self).map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Each rule, with its figures.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fluxori_core::command::{
@@ -262,8 +263,8 @@ fn what_lies_under_a_wrong_key_or_in_a_wrong_partition_is_nobodys() {
     let mut log = Log::new();
     log.grant("acme", grant("10"));
     let event = log.event("acme", 1, 1000, 0);
-    log.push(RecordKey::Org(org("other")), Body::Usage(Box::new(event.clone())));
-    log.push(RecordKey::Invalid, Body::Usage(Box::new(event)));
+    log.push(RecordKey::Org(org("other")), Body::Usage(Arc::new(event.clone())));
+    log.push(RecordKey::Invalid, Body::Usage(Arc::new(event)));
     let folded = Folded::of(&log);
     let reasons: Vec<_> = folded.outcomes.iter().filter_map(reason).collect();
     assert_eq!(reasons, [QuarantineReason::WrongKey; 2]);

@@ -1,6 +1,7 @@
 //! A log in memory and its fold.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ed25519_dalek::{Signer, SigningKey};
@@ -226,7 +227,7 @@ impl Log {
         let mut fields = self.event(name, id, input_tokens, output_tokens).into_fields();
         change(&mut fields);
         let event = UsageEvent::new(fields).unwrap();
-        self.push(RecordKey::Org(org(name)), Body::Usage(Box::new(event)));
+        self.push(RecordKey::Org(org(name)), Body::Usage(Arc::new(event)));
     }
 
     /// Appends the first `share` of the records, ticks left out, once more.

@@ -1,5 +1,6 @@
 //! Logs in memory: one partition with a genesis, an issuer who may do everything, and the prices of a few models.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ed25519_dalek::{Signer, SigningKey};
@@ -195,6 +196,6 @@ impl Log {
 
     pub(crate) fn usage(&mut self, fields: UsageFields) {
         let event = UsageEvent::new(fields).unwrap();
-        self.push(RecordKey::Org(event.org_id.clone()), Body::Usage(Box::new(event)));
+        self.push(RecordKey::Org(event.org_id.clone()), Body::Usage(Arc::new(event)));
     }
 }

@@ -85,7 +85,7 @@ impl Batched {
         }
         for (reason, event) in &stored.quarantine {
             if *reason == QuarantineReason::OrgNotOpen && !stored.orgs.contains_key(&event.org_id) {
-                self.past.add_waiting(event.clone());
+                self.past.add_waiting(event.clone().into());
             }
         }
         for (command, digest) in stored.waiting_corrections.values() {
@@ -105,7 +105,7 @@ impl Batched {
             let stored = &self.stored;
             for (_, held) in &stored.quarantine {
                 if held.org_id == *org && held.event_id == event {
-                    self.past.add_quarantined(held.clone());
+                    self.past.add_quarantined(held.clone().into());
                 }
             }
             let Some((charged, split)) = stored.charges.get(&(org.clone(), event)) else { continue };

@@ -48,7 +48,7 @@ pub(crate) fn read_all(brokers: &str, topic: &str, partitions: i32, count: usize
         let record = decode(message.key(), message.payload(), Timestamp::from_millis(0));
         if let Body::Usage(event) = record.body {
             assert_eq!(message.key(), Some(event.org_id.as_str().as_bytes()));
-            events.push((message.partition(), message.offset(), *event));
+            events.push((message.partition(), message.offset(), UsageEvent::clone(&event)));
         }
     }
     events.sort_by_key(|(partition, offset, _)| (*partition, *offset));

@@ -197,7 +197,7 @@ pub(crate) fn debit(number: i64) -> Posting {
         credits: credits("2"),
     };
     let event = UsageEvent::new(fields).unwrap();
-    let usage = PricedUsage { event, billing_digest: Digest::of(b"billing"), charge };
+    let usage = PricedUsage { event: event.into(), billing_digest: Digest::of(b"billing"), charge };
     let target = Target::Allocation(allocation().id);
     Posting {
         kind: PostingKind::Debit,

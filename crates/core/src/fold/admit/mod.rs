@@ -12,6 +12,7 @@ use crate::id::{CommandId, EventId, OrgId};
 use crate::posting::PricedUsage;
 use crate::record::{Body, QuarantineReason, Record, RecordKey};
 use crate::usage::{Quantities, UsageEvent};
+use std::sync::Arc;
 
 /// What a record turned out to be.
 #[derive(Debug, Clone, PartialEq)]
@@ -123,7 +124,7 @@ pub enum CorrectedBy {
     /// A command, and the digest of its payload.
     Command(Box<Command>, Digest),
     /// An event of revision 2, and its billing digest.
-    Usage(Box<UsageEvent>, Digest),
+    Usage(Arc<UsageEvent>, Digest),
 }
 
 /// What became of a global command.

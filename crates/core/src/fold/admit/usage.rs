@@ -11,13 +11,14 @@ use crate::posting::PricedUsage;
 use crate::pricing;
 use crate::record::{QuarantineReason, RecordKey};
 use crate::usage::{Quantities, UsageEvent, Violation};
+use std::sync::Arc;
 
 /// Most events that wait for one org to be opened: what comes after them is quarantined for good, so that a mistyped org
 /// at a busy call site stays bounded.
 const MAX_WAITING: usize = 10_000;
 
 impl Context {
-    pub(super) fn admit_usage(&self, past: &mut Past, key: &RecordKey, event: &UsageEvent) -> Admission {
+    pub(super) fn admit_usage(&self, past: &mut Past, key: &RecordKey, event: &Arc<UsageEvent>) -> Admission {
         if let Some((reason, detail)) = self.misplaced(key, &event.org_id) {
             return quarantined(reason, detail);
         }
@@ -27,7 +28,12 @@ impl Context {
     }
 
     /// Admits usage that lies in the quarantine; its time is not judged again.
-    pub(super) fn admit_released(&self, past: &mut Past, event: &UsageEvent, digest: Digest) -> Admission {
+    pub(super) fn admit_released(
+        &self,
+        past: &mut Past,
+        event: &Arc<UsageEvent>,
+        digest: Digest,
+    ) -> Admission {
         let judged = self.judge(past, event, digest, false);
         self.settle(past, event, digest, judged)
     }
@@ -36,7 +42,7 @@ impl Context {
     fn settle(
         &self,
         past: &mut Past,
-        event: &UsageEvent,
+        event: &Arc<UsageEvent>,
         billing_digest: Digest,
         judged: Result<Admission, (QuarantineReason, String)>,
     ) -> Admission {
@@ -52,7 +58,7 @@ impl Context {
     fn judge(
         &self,
         past: &mut Past,
-        event: &UsageEvent,
+        event: &Arc<UsageEvent>,
         billing_digest: Digest,
         judge_time: bool,
     ) -> Result<Admission, (QuarantineReason, String)> {
@@ -92,7 +98,7 @@ impl Context {
     fn priced(
         &self,
         past: &mut Past,
-        event: UsageEvent,
+        event: Arc<UsageEvent>,
         billing_digest: Digest,
     ) -> Result<AdmittedUsage, (QuarantineReason, String)> {
         let charge = pricing::price(&event, &self.rates).map_err(out_of_range)?;
@@ -122,7 +128,7 @@ impl Context {
     pub(super) fn admit_waiting(
         &self,
         past: &mut Past,
-        event: UsageEvent,
+        event: Arc<UsageEvent>,
         billing_digest: Digest,
     ) -> Option<AdmittedUsage> {
         let priced = self.priced(past, event.clone(), billing_digest);
@@ -140,7 +146,7 @@ fn out_of_range(error: AmountError) -> (QuarantineReason, String) {
 /// Usage of revision 2 after its revision 1.
 fn supersede(
     past: &mut Past,
-    event: &UsageEvent,
+    event: &Arc<UsageEvent>,
     billing_digest: Digest,
 ) -> Result<Admission, (QuarantineReason, String)> {
     let (org, id) = (&event.org_id, event.event_id);
@@ -159,7 +165,7 @@ fn supersede(
         return Err((QuarantineReason::Conflict, detail.to_owned()));
     }
     let change = Change::Replace(Box::new(event.quantities()));
-    let by = CorrectedBy::Usage(Box::new(event.clone()), billing_digest);
+    let by = CorrectedBy::Usage(Arc::clone(event), billing_digest);
     let admitted = correction(org, id, by, &change, before.clone()).map_err(out_of_range)?;
     past.add_event(org.clone(), id, KnownEvent { billing_digest, revision: event.revision });
     past.note_charged(org, id, || admitted.after.clone());

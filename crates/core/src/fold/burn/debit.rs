@@ -54,7 +54,7 @@ impl OrgState {
     /// Debits usage: burns allocations in order, the rest by the org's overdraft policy.
     pub(in super::super) fn debit(
         &mut self,
-        usage: PricedUsage,
+        usage: Box<PricedUsage>,
         book: &mut Book<'_>,
     ) -> Result<(), BurnError> {
         let (amount, effective_at) = (usage.charge.credits, usage.event.occurred_at);
@@ -63,7 +63,7 @@ impl OrgState {
         let mut entries = Vec::new();
         self.burn(&Usage::of(&usage), amount, &mut entries)?;
         self.record.totals.charged = charged;
-        let cause = Cause::Usage(Box::new(usage));
+        let cause = Cause::Usage(usage);
         self.post(book, Draft { kind: PostingKind::Debit, effective_at, amount, entries, cause });
         Ok(())
     }

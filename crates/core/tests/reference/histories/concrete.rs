@@ -1,5 +1,6 @@
 //! Steps become records.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fluxori_core::amount::Credits;
@@ -67,7 +68,7 @@ impl History {
             Step::WrongKey { org, call } => {
                 let event = UsageEvent::new(self.fresh(*org, call)).unwrap();
                 let key = RecordKey::Org(ORGS[(org + 1) % ORGS.len()].parse().unwrap());
-                self.log.push(key, Body::Usage(Box::new(event)));
+                self.log.push(key, Body::Usage(Arc::new(event)));
             }
             Step::Unreadable { org } => {
                 let body = Body::Unreadable(QuarantineReason::Malformed, "not Avro".to_owned());
