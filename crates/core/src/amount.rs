@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use rust_decimal::Decimal;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Decimal places of every stored amount.
 pub const PLACES: u32 = 12;
@@ -60,10 +60,8 @@ fn divided(dividend: i128, divisor: i128) -> Result<i128, AmountError> {
 macro_rules! amount {
     ($name:ident, $unit:literal) => {
         #[doc = concat!("An exact amount of ", $unit, ": at most 12 decimal places, below 10^16; never a float.")]
-        #[derive(
-            Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
-        )]
-        #[serde(try_from = "String", into = "String")]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Deserialize)]
+        #[serde(try_from = "String")]
         pub struct $name(i128);
 
         impl $name {
@@ -151,9 +149,9 @@ macro_rules! amount {
             }
         }
 
-        impl From<$name> for String {
-            fn from(amount: $name) -> Self {
-                amount.to_string()
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
             }
         }
 

@@ -108,7 +108,7 @@ impl Canonical {
 
     /// How many items follow.
     pub fn count(&mut self, count: usize) -> &mut Self {
-        self.0.extend_from_slice(&u64::try_from(count).unwrap_or(u64::MAX).to_be_bytes());
+        self.0.extend_from_slice(&u32::try_from(count).unwrap_or(u32::MAX).to_be_bytes());
         self
     }
 

@@ -23,8 +23,8 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 pub use checkpoint::Checkpoint;
 pub use commit::{
-    BatchWrite, Changes, CommandRow, Cursor, EncodedPostings, GlobalRecord, PostingRow, QuarantineRow,
-    RawRecord,
+    BatchWrite, Changes, CommandRow, Cursor, EncodedPostings, GlobalRecord, OrgRow, PostingRow,
+    QuarantineRow, RawRecord,
 };
 pub use content::{ColumnDifference, Contents, RowKey, RowText, posting_text};
 pub use error::LedgerError;

@@ -9,7 +9,7 @@
 //! native id that was ever applied to it; when an id is forgotten, the floor rises to it. A native id above the floor that
 //! is not in memory was therefore never applied, and is not looked up. All others are.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use fluxori_core::digest::Digest;
 use fluxori_core::fold::{CorrectedBy, KnownEvent, PartitionFold, Past};
@@ -17,6 +17,7 @@ use fluxori_core::id::{CommandId, EventId, OrgId};
 use fluxori_core::posting::Cause;
 use fluxori_core::record::Body;
 use fluxori_ledger::{BatchWrite, LedgerError, Loaded, Needed, WaitingRecord};
+use foldhash::{HashMap, HashMapExt as _};
 use uuid::Uuid;
 
 use super::Decoded;

@@ -5,10 +5,10 @@ mod memory;
 use std::borrow::Cow;
 
 use fluxori_core::digest::Digest;
-use fluxori_core::fold::{Context, FoldError, PartitionFold, Past};
+use fluxori_core::fold::{Context, FoldError, Halt, PartitionFold, Past};
 use fluxori_core::record::Record;
 use fluxori_core::time::Timestamp;
-use fluxori_ledger::{BatchWrite, Changes, Cursor, RawRecord};
+use fluxori_ledger::{BatchWrite, Changes, Cursor, OrgRow, RawRecord};
 use fluxori_stream::Batch;
 
 pub use memory::Bounds;
@@ -81,11 +81,18 @@ pub(crate) fn fold(
         let raw = RawRecord { offset: raw.offset, key: raw.key, value: raw.value };
         write.changes.add(raw, record, applied, fold.context());
     }
+    let mut beyond = None;
     fold.drain_touched(|state| {
         write.changes.add_state(state);
         state.forget_closed();
-        write.orgs.push(state.clone());
+        match OrgRow::of(state) {
+            Ok(row) => write.orgs.push(row),
+            Err(_) => beyond = Some(state.org().to_string()),
+        }
     });
+    if let Some(org) = beyond {
+        return Err(Halt::OutOfRange { org }.into());
+    }
     fold.forget_watched(&mut memory.past);
     write.cursor.log_time = fold.context().now();
     write.cursor.outcomes = fold.outcomes();

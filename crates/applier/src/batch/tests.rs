@@ -8,8 +8,8 @@ use fluxori_core::command::{
     Account, AllocationKind, Command, CommandBody, CommandKind, Genesis, Grant, IssueKey, RatesPart,
     RatesSeal, Scope,
 };
-use fluxori_core::fold::{Context, KnownEvent, OrgState};
-use fluxori_core::id::{CommandId, EventId, GLOBAL_KEY, LogId};
+use fluxori_core::fold::{Allocation, AllocationStatus, Context, KnownEvent, OrgRecord, OrgState};
+use fluxori_core::id::{AllocationId, CommandId, EventId, GLOBAL_KEY, LogId};
 use fluxori_core::posting::Posting;
 use fluxori_core::rates::{Price, TokenPrices, part_digest, revision_digest};
 use fluxori_core::record::partition_of;
@@ -32,7 +32,7 @@ const HERE: i32 = 0;
 struct Store {
     cursor: Option<Cursor>,
     globals: Vec<GlobalRecord>,
-    orgs: HashMap<OrgId, OrgState>,
+    orgs: BTreeMap<OrgId, (OrgRow, BTreeMap<AllocationId, Allocation>)>,
     waiting: BTreeMap<i64, (EventId, WaitingRecord)>,
     events: HashMap<(OrgId, EventId), KnownEvent>,
     commands: HashMap<(OrgId, CommandId), Digest>,
@@ -40,9 +40,25 @@ struct Store {
 }
 
 impl Store {
+    /// The state of an org, as its row and the rows of its allocations tell it.
+    fn state(&self, org: &OrgId) -> Option<OrgState> {
+        let (row, allocations) = self.orgs.get(org)?;
+        let record = OrgRecord {
+            org: org.clone(),
+            number: row.number,
+            head: row.head,
+            policy: row.policy,
+            totals: row.totals,
+            suspended: row.suspended.clone(),
+            plan: None,
+        };
+        let live = allocations.values().filter(|allocation| allocation.status != AllocationStatus::Closed);
+        Some(OrgState::restore(record, live.cloned().collect()))
+    }
+
     fn load(&self, needed: &Needed) -> Loaded {
         let mut loaded = Loaded::default();
-        loaded.orgs.extend(needed.orgs.iter().filter_map(|org| self.orgs.get(org).cloned()));
+        loaded.orgs.extend(needed.orgs.iter().filter_map(|org| self.state(org)));
         for org in &needed.orgs {
             let of_org = self.events.keys().filter(|(of, id)| of == org && id.is_native());
             loaded.newest_events.extend(of_org.map(|(_, id)| *id).max().map(|id| (org.clone(), id)));
@@ -89,9 +105,13 @@ impl Store {
             }
             self.postings.push(posting);
         }
-        for state in write.orgs {
-            let live = state.allocations().cloned().collect();
-            self.orgs.insert(state.org().clone(), OrgState::restore(state.record, live));
+        for row in write.orgs {
+            let (_, allocations) =
+                self.orgs.remove(&row.org).unwrap_or_else(|| (row.clone(), BTreeMap::new()));
+            self.orgs.insert(row.org.clone(), (row, allocations));
+        }
+        for (org, allocation) in write.changes.allocations {
+            self.orgs.get_mut(&org).unwrap().1.insert(allocation.id, allocation);
         }
         for row in write.changes.commands {
             self.commands.extend(row.org.map(|org| ((org, row.command_id), row.payload_digest)));
@@ -113,9 +133,9 @@ impl Store {
         };
         context.resume_at(cursor.log_time);
         let mut fold = PartitionFold::new(context, cursor.counters, cursor.outcomes);
-        for state in self.orgs.values() {
-            if let Some(at) = state.next_boundary() {
-                fold.expect_boundary(at, state.org().clone());
+        for (row, _) in self.orgs.values() {
+            if let Some(at) = row.next_boundary {
+                fold.expect_boundary(at, row.org.clone());
             }
         }
         fold
@@ -363,13 +383,16 @@ proptest! {
         let whole = in_batches(&log, &[WHOLE], Bounds { orgs: 1000, events: 1000 });
         let cut = in_batches(&log, &cuts, Bounds { orgs, events });
         prop_assert_eq!(&whole.postings.len(), &cut.postings.len());
-        for org in whole.orgs.values() {
+        for org in whole.orgs.keys() {
+            let state = whole.state(org).unwrap();
             let of = |store: &Store| -> Vec<Posting> {
-                store.postings.iter().filter(|posting| posting.org == *org.org()).cloned().collect()
+                store.postings.iter().filter(|posting| posting.org == *org).cloned().collect()
             };
             prop_assert_eq!(of(&whole), of(&cut));
-            prop_assert_eq!(Some(org), cut.orgs.get(org.org()));
-            prop_assert!(org.check_invariants().is_ok());
+            prop_assert_eq!(whole.orgs[org].0.balance, state.balance().unwrap());
+            prop_assert_eq!(whole.orgs[org].0.next_boundary, state.next_boundary());
+            prop_assert_eq!(Some(state.clone()), cut.state(org));
+            prop_assert!(state.check_invariants().is_ok());
         }
         prop_assert_eq!(whole.cursor.as_ref().map(|c| (c.outcomes, c.counters)), cut.cursor.as_ref().map(|c| (c.outcomes, c.counters)));
         prop_assert_eq!(whole.waiting.len(), cut.waiting.len());

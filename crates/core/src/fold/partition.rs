@@ -1,6 +1,8 @@
 //! Pure: the fold of one partition, over the states of its orgs.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+
+use foldhash::{HashMap, HashMapExt as _};
 
 use super::admit::{Admission, AdmittedCommand, AdmittedUsage, Duplicate, Quarantined, Rejection};
 use super::allocation::Allocation;
@@ -98,7 +100,8 @@ pub struct PartitionFold {
     context: Context,
     orgs: HashMap<OrgId, OrgState>,
     schedule: BTreeSet<(Timestamp, OrgId)>,
-    touched: BTreeSet<OrgId>,
+    /// Orgs whose states are marked as touched.
+    touched: Vec<OrgId>,
     /// What the charges of watched events took, in order.
     splits: Splits,
     counters: Counters,
@@ -113,7 +116,7 @@ impl PartitionFold {
             context,
             orgs: HashMap::new(),
             schedule: BTreeSet::new(),
-            touched: BTreeSet::new(),
+            touched: Vec::new(),
             splits: HashMap::new(),
             counters,
             outcomes,
@@ -173,8 +176,10 @@ impl PartitionFold {
 
     /// Shows the states that changed since the last call, in the order of their ids.
     pub fn drain_touched(&mut self, mut see: impl FnMut(&mut OrgState)) {
-        for org in std::mem::take(&mut self.touched) {
+        self.touched.sort_unstable();
+        for org in self.touched.drain(..) {
             if let Some(state) = self.orgs.get_mut(&org) {
+                state.touched = false;
                 see(state);
             }
         }
@@ -183,7 +188,7 @@ impl PartitionFold {
     /// Forgets the state of an org, unless it has changes that are still to be taken; it must be loaded again before it
     /// is needed.
     pub fn forget_org(&mut self, org: &OrgId) {
-        if !self.touched.contains(org) {
+        if self.orgs.get(org).is_some_and(|state| !state.touched) {
             self.orgs.remove(org);
         }
     }
@@ -355,8 +360,9 @@ impl PartitionFold {
             before.map(|at| self.schedule.remove(&(at, org.clone())));
             self.schedule.extend(after.map(|at| (at, org.clone())));
         }
-        if state.record.number != number && !self.touched.contains(org) {
-            self.touched.insert(org.clone());
+        if state.record.number != number && !state.touched {
+            state.touched = true;
+            self.touched.push(org.clone());
         }
         Ok(result)
     }

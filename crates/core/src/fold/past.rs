@@ -1,7 +1,8 @@
 //! Pure: what admission needs to know of the past.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use foldhash::{HashMap, HashMapExt as _};
 
 use crate::command::{Command, CommandBody};
 use crate::digest::Digest;
@@ -207,12 +208,7 @@ impl Past {
     }
 
     pub(super) fn org_mut(&mut self, org: &OrgId) -> &mut OrgPast {
-        // Most orgs are there: no key is made for them.
-        if !self.orgs.contains_key(org) {
-            self.orgs.insert(org.clone(), OrgPast::default());
-        }
-        #[expect(clippy::expect_used, reason = "just put there")]
-        self.orgs.get_mut(org).expect("present")
+        self.orgs.entry(org.clone()).or_default()
     }
 
     /// Under which digest and revision an event is known, charged or waiting.

@@ -79,6 +79,8 @@ pub struct OrgState {
     plan_changed: bool,
     /// Closed allocations that a correction may need, or that closed since then.
     closed: BTreeMap<AllocationId, Allocation>,
+    /// Whether the partition's fold lists it among those that changed.
+    pub(super) touched: bool,
 }
 
 impl OrgState {
@@ -108,6 +110,7 @@ impl OrgState {
             changed: BTreeMap::new(),
             plan_changed: false,
             closed: BTreeMap::new(),
+            touched: false,
         };
         for allocation in allocations {
             state.put(allocation);

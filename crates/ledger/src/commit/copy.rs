@@ -1,5 +1,6 @@
 //! Rows in Postgres' binary COPY format: <https://www.postgresql.org/docs/current/sql-copy.html>, "Binary Format".
 
+use serde::Serialize;
 use sqlx::encode::{Encode, IsNull};
 use sqlx::postgres::{PgArgumentBuffer, PgConnection};
 use sqlx::{Postgres, Type};
@@ -45,9 +46,17 @@ impl CopyRows {
     where
         T: Encode<'value, Postgres> + Type<Postgres>,
     {
+        self.put_with(|buffer| value.encode(buffer).map_err(|error| unreadable("a value", error)))
+    }
+
+    /// Writes a value's length in front of what `write` appends.
+    fn put_with(
+        &mut self,
+        write: impl FnOnce(&mut PgArgumentBuffer) -> Result<IsNull, LedgerError>,
+    ) -> Result<&mut Self, LedgerError> {
         let begin = self.buffer.len();
         self.buffer.extend_from_slice(&NULL);
-        let is_null = value.encode(&mut self.buffer).map_err(|error| unreadable("a value", error))?;
+        let is_null = write(&mut self.buffer)?;
         if matches!(is_null, IsNull::No) {
             let length = self.buffer.len() - begin - NULL.len();
             let length = i32::try_from(length).map_err(|error| unreadable("a value", error))?;
@@ -56,6 +65,22 @@ impl CopyRows {
             }
         }
         Ok(self)
+    }
+
+    /// The next value of the row: JSON, for a column of text.
+    pub(super) fn put_json(&mut self, value: &impl Serialize) -> Result<&mut Self, LedgerError> {
+        self.put_with(|buffer| {
+            serde_json::to_writer(&mut **buffer, value).map_err(|error| unreadable("JSON", error))?;
+            Ok(IsNull::No)
+        })
+    }
+
+    /// The same, or null.
+    pub(super) fn put_some_json(&mut self, value: Option<&impl Serialize>) -> Result<&mut Self, LedgerError> {
+        match value {
+            Some(value) => self.put_json(value),
+            None => self.put_with(|_| Ok(IsNull::Yes)),
+        }
     }
 
     /// How many there are.

@@ -7,12 +7,13 @@ mod postings;
 mod states;
 
 use fluxori_core::digest::Digest;
-use fluxori_core::fold::{Counters, OrgState};
+use fluxori_core::fold::Counters;
 use fluxori_core::time::Timestamp;
 use sqlx::{Postgres, Transaction};
 
 pub use self::changes::{Changes, CommandRow, GlobalRecord, PostingRow, QuarantineRow, RawRecord};
 use self::copy::CopyRows;
+pub use self::states::OrgRow;
 use self::states::Touched;
 use crate::Ledger;
 use crate::error::LedgerError;
@@ -46,8 +47,8 @@ pub struct BatchWrite {
     pub start_offset: i64,
     /// Where the cursor is afterwards.
     pub cursor: Cursor,
-    /// Orgs as they are afterwards.
-    pub orgs: Vec<OrgState>,
+    /// Orgs as they are afterwards, by id.
+    pub orgs: Vec<OrgRow>,
     /// What else its records changed.
     pub changes: Changes,
 }
@@ -56,7 +57,8 @@ pub struct BatchWrite {
 #[derive(Debug)]
 pub struct EncodedPostings {
     rows: CopyRows,
-    touched: Touched,
+    /// Of each org of the batch.
+    touched: Vec<Touched>,
 }
 
 impl BatchWrite {
@@ -65,7 +67,8 @@ impl BatchWrite {
     /// # Errors
     /// `Unreadable` if a value cannot be stored.
     pub fn encode_postings(&self) -> Result<EncodedPostings, LedgerError> {
-        Ok(EncodedPostings { rows: postings::rows(self)?, touched: Touched::by(self) })
+        let (rows, touched) = postings::encode(self)?;
+        Ok(EncodedPostings { rows, touched })
     }
 }
 

@@ -1,10 +1,13 @@
-use fluxori_core::id::{Feature, Model, Module, Provider, UserId};
+use std::collections::HashMap;
+
+use fluxori_core::id::{Feature, Model, Module, OrgId, Provider, UserId};
 
 use super::copy::CopyRows;
+use super::states::Touched;
 use super::{BatchWrite, PostingRow, Tx};
 use crate::error::LedgerError;
-use crate::rows::posting::{UsageColumns, certainty, charge, entries};
-use crate::rows::to_column;
+use crate::rows::posting::{UsageColumns, certainty, charge_column};
+use crate::rows::{to_column, unreadable};
 
 const COLUMNS: i16 = 25;
 const STATEMENT: &str = "COPY credit_transactions (org_id, number, kind, effective_at, recorded_at, amount, entries,
@@ -13,16 +16,28 @@ const STATEMENT: &str = "COPY credit_transactions (org_id, number, kind, effecti
 /// About how many bytes a row has.
 const ROW: usize = 700;
 
-/// All postings of a batch, by org, so that what belongs together in the indexes is written together.
-pub(super) fn rows(write: &BatchWrite) -> Result<CopyRows, LedgerError> {
-    let mut sorted: Vec<&PostingRow> = write.changes.postings.iter().collect();
-    // Within an org the postings are in order already, and the sort keeps that.
-    sorted.sort_by(|a, b| a.posting.org.cmp(&b.posting.org));
-    let mut rows = CopyRows::new(COLUMNS, sorted.len() * ROW);
-    for row in sorted {
-        encode(&mut rows, row, write.partition)?;
+/// All postings of a batch, by org, so that what belongs together in the indexes is written together; and what they did
+/// to each org of the batch.
+pub(super) fn encode(write: &BatchWrite) -> Result<(CopyRows, Vec<Touched>), LedgerError> {
+    let places: HashMap<&OrgId, usize> =
+        write.orgs.iter().enumerate().map(|(place, row)| (&row.org, place)).collect();
+    let mut touched = vec![Touched::default(); write.orgs.len()];
+    let mut sorted: Vec<(usize, &PostingRow)> = Vec::with_capacity(write.changes.postings.len());
+    for row in &write.changes.postings {
+        let place = places.get(&row.posting.org).copied();
+        let Some((place, touched)) = place.and_then(|place| Some((place, touched.get_mut(place)?))) else {
+            return Err(unreadable("a posting of an org that is not in the batch,", &row.posting.org));
+        };
+        touched.add(&row.posting);
+        sorted.push((place, row));
     }
-    Ok(rows)
+    // Within an org the postings are in order already, and the sort keeps that.
+    sorted.sort_by_key(|(place, _)| *place);
+    let mut rows = CopyRows::new(COLUMNS, sorted.len() * ROW);
+    for (_, row) in sorted {
+        put(&mut rows, row, write.partition)?;
+    }
+    Ok((rows, touched))
 }
 
 /// Writes them all in one binary COPY.
@@ -30,7 +45,7 @@ pub(super) async fn insert(transaction: &mut Tx, rows: &CopyRows) -> Result<(), 
     if rows.len() == 0 { Ok(()) } else { rows.send(transaction, STATEMENT).await }
 }
 
-fn encode(rows: &mut CopyRows, row: &PostingRow, partition: i32) -> Result<(), LedgerError> {
+fn put(rows: &mut CopyRows, row: &PostingRow, partition: i32) -> Result<(), LedgerError> {
     let posting = &row.posting;
     rows.row()
         .put(posting.org.as_str())?
@@ -39,7 +54,7 @@ fn encode(rows: &mut CopyRows, row: &PostingRow, partition: i32) -> Result<(), L
         .put(to_column(posting.effective_at))?
         .put(to_column(posting.recorded_at))?
         .put(posting.amount.decimal())?
-        .put(entries(&posting.entries)?.as_str())?
+        .put_json(&posting.entries)?
         .put(posting.event_id().map(|id| id.0))?;
     let usage = UsageColumns::of(&posting.cause);
     rows.put(usage.billing_digest.as_ref().map(|digest| digest.0.as_slice()))?
@@ -53,8 +68,8 @@ fn encode(rows: &mut CopyRows, row: &PostingRow, partition: i32) -> Result<(), L
         .put(usage.certainty.map(certainty))?
         .put(usage.revision)?
         .put(usage.reservation_id.map(|id| id.0))?
-        .put(usage.charge.map(charge).transpose()?.as_deref())?
-        .put(usage.split.map(entries).transpose()?.as_deref())?
+        .put_some_json(usage.charge.map(charge_column).as_ref())?
+        .put_some_json(usage.split.as_ref())?
         .put(usage.subject_digest.as_ref().map(|digest| digest.0.as_slice()))?
         .put(posting.digest.0.as_slice())?
         .put(partition)?

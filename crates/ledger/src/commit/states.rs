@@ -4,14 +4,15 @@
 //! much as an upsert, which locks each row before it changes it. No indexed column changes, so that Postgres can keep the
 //! new version of a row on the page of the old one, without touching an index (HOT).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
 use fluxori_core::amount::{AmountError, Credits};
-use fluxori_core::command::{Account, OverdraftPolicy};
-use fluxori_core::fold::{Allocation, OrgState};
+use fluxori_core::command::{Account, OverdraftPolicy, Policy};
+use fluxori_core::digest::Digest;
+use fluxori_core::fold::{Allocation, OrgState, OrgTotals};
 use fluxori_core::id::{EventId, OrgId};
-use fluxori_core::posting::PostingKind;
-use rust_decimal::Decimal;
+use fluxori_core::posting::{Posting, PostingKind};
+use fluxori_core::time::Timestamp;
 
 use super::{BatchWrite, Tx};
 use crate::error::LedgerError;
@@ -19,60 +20,80 @@ use crate::rows::allocation::AllocationRow;
 use crate::rows::organization::{PlanRow, suspended_users};
 use crate::rows::{self, column, to_column};
 
-/// What a batch did to its orgs beside their states.
-#[derive(Debug)]
+/// An org as it is after a batch. Its plan and its allocations are among the batch's changes.
+#[derive(Debug, Clone)]
+pub struct OrgRow {
+    /// Whose.
+    pub org: OrgId,
+    /// Number of its last posting.
+    pub number: i64,
+    /// Running digest up to it.
+    pub head: Digest,
+    /// What the org has chosen.
+    pub policy: Policy,
+    /// What its postings add up to.
+    pub totals: OrgTotals,
+    /// Accounts that are suspended.
+    pub suspended: BTreeSet<Account>,
+    /// What is left, less what is owed.
+    pub balance: Credits,
+    /// What is owed.
+    pub overdraft: Credits,
+    /// When the next opening or closing of an allocation is due.
+    pub next_boundary: Option<Timestamp>,
+}
+
+impl OrgRow {
+    /// The row of an org.
+    ///
+    /// # Errors
+    /// Its balance is out of range.
+    pub fn of(state: &OrgState) -> Result<Self, AmountError> {
+        let record = &state.record;
+        Ok(Self {
+            org: record.org.clone(),
+            number: record.number,
+            head: record.head,
+            policy: record.policy,
+            totals: record.totals,
+            suspended: record.suspended.clone(),
+            balance: state.balance()?,
+            overdraft: state.overdraft()?,
+            next_boundary: state.next_boundary(),
+        })
+    }
+}
+
+/// What a batch's postings did to one of its orgs, beside its state.
+#[derive(Debug, Clone, Default)]
 pub(super) struct Touched {
-    /// Those whose postings are all debits. The others may be new or have new allocations.
-    only_debited: HashSet<OrgId>,
-    /// The highest native id among the events applied, of each org.
-    newest_events: HashMap<OrgId, EventId>,
+    /// Whether there are others than debits: the org may be new, or have new allocations.
+    beyond_debits: bool,
+    /// The highest native id among the events applied.
+    newest_event: Option<EventId>,
 }
 
 impl Touched {
-    pub(super) fn by(write: &BatchWrite) -> Self {
-        let (mut only_debited, mut beyond_debits) = (HashSet::new(), HashSet::new());
-        let mut newest_events = HashMap::new();
-        for row in &write.changes.postings {
-            let posting = &row.posting;
-            if posting.kind == PostingKind::Debit {
-                only_debited.insert(&posting.org);
-            } else {
-                beyond_debits.insert(&posting.org);
-            }
-            if let Some(id) = posting.event_id().filter(|id| id.is_native()) {
-                let newest = newest_events.entry(&posting.org).or_insert(id);
-                *newest = (*newest).max(id);
-            }
-        }
-        let only_debited = only_debited.difference(&beyond_debits).copied().cloned().collect();
-        let newest_events = newest_events.into_iter().map(|(org, id)| (OrgId::clone(org), id)).collect();
-        Self { only_debited, newest_events }
-    }
-
-    fn newest_event(&self, org: &OrgState) -> Option<uuid::Uuid> {
-        self.newest_events.get(org.org()).map(|id| id.0)
+    pub(super) fn add(&mut self, posting: &Posting) {
+        self.beyond_debits |= posting.kind != PostingKind::Debit;
+        self.newest_event = self.newest_event.max(posting.event_id().filter(|id| id.is_native()));
     }
 }
+
+type OrgChange<'batch> = (&'batch OrgRow, &'batch Touched);
 
 pub(super) async fn write_orgs(
     transaction: &mut Tx,
     write: &BatchWrite,
-    touched: &Touched,
+    touched: &[Touched],
 ) -> Result<(), LedgerError> {
-    let (debited, others): (Vec<&OrgState>, Vec<&OrgState>) =
-        write.orgs.iter().partition(|org| touched.only_debited.contains(org.org()));
-    upsert_orgs(transaction, write.partition, &others, touched).await?;
-    update_orgs(transaction, &debited, touched).await
+    let (others, debited): (Vec<OrgChange<'_>>, Vec<OrgChange<'_>>) =
+        write.orgs.iter().zip(touched).partition(|(_, touched)| touched.beyond_debits);
+    upsert_orgs(transaction, write.partition, &others).await?;
+    update_orgs(transaction, &debited).await
 }
 
-type Sum = fn(&OrgState) -> Result<Credits, AmountError>;
-
-fn sums(orgs: &[&OrgState], sum: Sum) -> Result<Vec<Decimal>, LedgerError> {
-    let out_of_range = |error| rows::unreadable("a total", error);
-    orgs.iter().map(|org| sum(org).map(Credits::decimal).map_err(out_of_range)).collect()
-}
-
-async fn update_orgs(transaction: &mut Tx, orgs: &[&OrgState], touched: &Touched) -> Result<(), LedgerError> {
+async fn update_orgs(transaction: &mut Tx, orgs: &[OrgChange<'_>]) -> Result<(), LedgerError> {
     if orgs.is_empty() {
         return Ok(());
     }
@@ -87,16 +108,16 @@ async fn update_orgs(transaction: &mut Tx, orgs: &[&OrgState], touched: &Touched
                    unnest($8::numeric[]) AS overdraft_incurred, unnest($9::numeric[]) AS absorbed,
                    unnest($10::uuid[]) AS newest_event_id) AS n
          WHERE o.org_id = n.org_id",
-        &column(orgs, |org| org.org().as_str()) as _,
-        &column(orgs, |org| org.record.number),
-        &column(orgs, |org| org.record.head.0.as_slice()) as _,
-        &sums(orgs, OrgState::balance)?,
-        &sums(orgs, OrgState::overdraft)?,
-        &column(orgs, |org| org.record.totals.charged.decimal()),
-        &column(orgs, |org| org.record.totals.consumed.decimal()),
-        &column(orgs, |org| org.record.totals.overdraft_incurred.decimal()),
-        &column(orgs, |org| org.record.totals.absorbed.decimal()),
-        &column(orgs, |org| touched.newest_event(org)) as _,
+        &column(orgs, |(org, _)| org.org.as_str()) as _,
+        &column(orgs, |(org, _)| org.number),
+        &column(orgs, |(org, _)| org.head.0.as_slice()) as _,
+        &column(orgs, |(org, _)| org.balance.decimal()),
+        &column(orgs, |(org, _)| org.overdraft.decimal()),
+        &column(orgs, |(org, _)| org.totals.charged.decimal()),
+        &column(orgs, |(org, _)| org.totals.consumed.decimal()),
+        &column(orgs, |(org, _)| org.totals.overdraft_incurred.decimal()),
+        &column(orgs, |(org, _)| org.totals.absorbed.decimal()),
+        &column(orgs, |(_, touched)| touched.newest_event.map(|id| id.0)) as _,
     )
     .execute(&mut **transaction)
     .await?;
@@ -106,8 +127,7 @@ async fn update_orgs(transaction: &mut Tx, orgs: &[&OrgState], touched: &Touched
 async fn upsert_orgs(
     transaction: &mut Tx,
     partition: i32,
-    orgs: &[&OrgState],
-    touched: &Touched,
+    orgs: &[OrgChange<'_>],
 ) -> Result<(), LedgerError> {
     if orgs.is_empty() {
         return Ok(());
@@ -130,27 +150,27 @@ async fn upsert_orgs(
              repaid = excluded.repaid, expired = excluded.expired, next_boundary_at = excluded.next_boundary_at,
              newest_event_id = greatest(o.newest_event_id, excluded.newest_event_id), due = excluded.due,
              suspended = excluded.suspended, suspended_users = excluded.suspended_users",
-        &column(orgs, |org| org.org().as_str()) as _,
+        &column(orgs, |(org, _)| org.org.as_str()) as _,
         partition,
-        &column(orgs, |org| org.record.number),
-        &column(orgs, |org| org.record.head.0.as_slice()) as _,
-        &column(orgs, |org| org.record.policy.overdraft.map(OverdraftPolicy::as_str)) as _,
-        &column(orgs, |org| i64::try_from(org.record.policy.grace.as_micros()).unwrap_or(i64::MAX)),
-        &sums(orgs, OrgState::balance)?,
-        &sums(orgs, OrgState::overdraft)?,
-        &column(orgs, |org| org.record.totals.granted.decimal()),
-        &column(orgs, |org| org.record.totals.adjusted.decimal()),
-        &column(orgs, |org| org.record.totals.charged.decimal()),
-        &column(orgs, |org| org.record.totals.consumed.decimal()),
-        &column(orgs, |org| org.record.totals.overdraft_incurred.decimal()),
-        &column(orgs, |org| org.record.totals.absorbed.decimal()),
-        &column(orgs, |org| org.record.totals.repaid.decimal()),
-        &column(orgs, |org| org.record.totals.expired.decimal()),
-        &column(orgs, |org| org.next_boundary().map(to_column)) as _,
-        &column(orgs, |org| touched.newest_event(org)) as _,
-        &column(orgs, |org| org.record.totals.due.decimal()),
-        &column(orgs, |org| org.record.suspended.contains(&Account::Organization)),
-        &column(orgs, |org| suspended_users(&org.record.suspended)) as _,
+        &column(orgs, |(org, _)| org.number),
+        &column(orgs, |(org, _)| org.head.0.as_slice()) as _,
+        &column(orgs, |(org, _)| org.policy.overdraft.map(OverdraftPolicy::as_str)) as _,
+        &column(orgs, |(org, _)| i64::try_from(org.policy.grace.as_micros()).unwrap_or(i64::MAX)),
+        &column(orgs, |(org, _)| org.balance.decimal()),
+        &column(orgs, |(org, _)| org.overdraft.decimal()),
+        &column(orgs, |(org, _)| org.totals.granted.decimal()),
+        &column(orgs, |(org, _)| org.totals.adjusted.decimal()),
+        &column(orgs, |(org, _)| org.totals.charged.decimal()),
+        &column(orgs, |(org, _)| org.totals.consumed.decimal()),
+        &column(orgs, |(org, _)| org.totals.overdraft_incurred.decimal()),
+        &column(orgs, |(org, _)| org.totals.absorbed.decimal()),
+        &column(orgs, |(org, _)| org.totals.repaid.decimal()),
+        &column(orgs, |(org, _)| org.totals.expired.decimal()),
+        &column(orgs, |(org, _)| org.next_boundary.map(to_column)) as _,
+        &column(orgs, |(_, touched)| touched.newest_event.map(|id| id.0)) as _,
+        &column(orgs, |(org, _)| org.totals.due.decimal()),
+        &column(orgs, |(org, _)| org.suspended.contains(&Account::Organization)),
+        &column(orgs, |(org, _)| suspended_users(&org.suspended)) as _,
     )
     .execute(&mut **transaction)
     .await?;
@@ -184,10 +204,17 @@ pub(super) async fn upsert_plans(transaction: &mut Tx, write: &BatchWrite) -> Re
 pub(super) async fn write_allocations(
     transaction: &mut Tx,
     write: &BatchWrite,
-    touched: &Touched,
+    touched: &[Touched],
 ) -> Result<(), LedgerError> {
-    let (debited, others): (Vec<_>, Vec<_>) =
-        write.changes.allocations.iter().partition(|(org, _)| touched.only_debited.contains(org));
+    let beyond_debits: HashSet<&OrgId> = write
+        .orgs
+        .iter()
+        .zip(touched)
+        .filter(|(_, touched)| touched.beyond_debits)
+        .map(|(row, _)| &row.org)
+        .collect();
+    let (others, debited): (Vec<_>, Vec<_>) =
+        write.changes.allocations.iter().partition(|(org, _)| beyond_debits.contains(org));
     upsert_allocations(transaction, &others).await?;
     update_allocations(transaction, &debited).await
 }

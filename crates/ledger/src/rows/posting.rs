@@ -7,6 +7,7 @@ use fluxori_core::posting::{Cause, Entry};
 use fluxori_core::pricing::{Charge, ChargeLine, ChargeStatus, Meter};
 use fluxori_core::usage::Certainty;
 use rust_decimal::Decimal;
+use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -216,7 +217,7 @@ pub(crate) const fn certainty(certainty: Certainty) -> &'static str {
 
 /// The legs, for the column `entries`: JSON as text, because Postgres would spend more on parsing it than on all the
 /// other columns, and only readers of single postings look into it.
-pub(crate) fn entries(entries: &[Entry]) -> Result<String, LedgerError> {
+fn entries(entries: &[Entry]) -> Result<String, LedgerError> {
     serde_json::to_string(entries).map_err(|error| unreadable("entries", error))
 }
 
@@ -226,7 +227,11 @@ type ChargeColumn<Text, Lines> = (ChargeStatus, Option<Text>, Option<Text>, Usd,
 type Line = (Meter, i64, Option<Usd>);
 
 /// How a debit was priced, for the column `charge`.
-pub(crate) fn charge(charge: &Charge) -> Result<String, LedgerError> {
+fn charge(charge: &Charge) -> Result<String, LedgerError> {
+    serde_json::to_string(&charge_column(charge)).map_err(|error| unreadable("a charge", error))
+}
+
+pub(crate) fn charge_column(charge: &Charge) -> impl Serialize {
     let lines: Vec<Line> =
         charge.lines.iter().map(|line| (line.meter, line.quantity, line.usd_per_million)).collect();
     let column: ChargeColumn<&str, Vec<Line>> = (
@@ -237,7 +242,7 @@ pub(crate) fn charge(charge: &Charge) -> Result<String, LedgerError> {
         lines,
         charge.variant,
     );
-    serde_json::to_string(&column).map_err(|error| unreadable("a charge", error))
+    column
 }
 
 /// How a debit was priced, out of the column `charge`.

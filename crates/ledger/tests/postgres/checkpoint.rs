@@ -8,14 +8,14 @@ use fluxori_ledger::{Checkpoint, GlobalRecord, Ledger, PostingRow, Schema};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::support::{NOW, allocation, command, database, debit, org, posting, quarantined, state, write};
+use crate::support::{NOW, allocation, command, database, debit, org, org_row, posting, quarantined, write};
 
 /// A ledger with rows that hold what text formats stumble over, and an empty one beside it.
 async fn ledgers() -> Result<(String, Ledger, Ledger)> {
     let url = database()?;
     let live = Ledger::prepare(&url, 2).await?;
     let mut batch = write(live.take_over(3, "test").await?.epoch, 0, 10);
-    batch.orgs.push(state());
+    batch.orgs.push(org_row());
     batch.changes.allocations.push((org("acme"), allocation()));
     batch.changes.postings.push(PostingRow { offset: 4, posting: posting(1) });
     batch.changes.postings.push(PostingRow { offset: 5, posting: debit(2) });

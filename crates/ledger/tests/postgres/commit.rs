@@ -10,7 +10,9 @@ use fluxori_ledger::{Ledger, LedgerError, Needed, PostingRow};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::support::{allocation, command, database, debit, ledger, org, posting, quarantined, state, write};
+use crate::support::{
+    allocation, command, database, debit, ledger, org, org_row, posting, quarantined, state, write,
+};
 
 #[tokio::test]
 async fn a_commit_with_an_old_epoch_is_refused_and_writes_nothing() -> Result<()> {
@@ -64,7 +66,7 @@ async fn an_org_comes_back_as_it_was_written() -> Result<()> {
     let ledger = ledger().await?;
     let epoch = ledger.take_over(3, "test").await?.epoch;
     let mut batch = write(epoch, 0, 10);
-    batch.orgs.push(state());
+    batch.orgs.push(org_row());
     batch.changes.allocations.push((org("acme"), allocation()));
     batch.changes.postings.push(PostingRow { offset: 4, posting: posting(1) });
     batch.changes.commands.push(command());
@@ -120,9 +122,11 @@ async fn what_postgres_refuses_for_ever_is_told_from_what_may_pass() -> Result<(
     let ledger = ledger().await?;
     let epoch = ledger.take_over(3, "test").await?.epoch;
     let mut batch = write(epoch, 0, 10);
+    batch.orgs.push(org_row());
     batch.changes.postings.push(PostingRow { offset: 4, posting: posting(1) });
     ledger.commit(&batch).await?;
     let mut again = write(epoch, 10, 20);
+    again.orgs.push(org_row());
     again.changes.postings.push(PostingRow { offset: 14, posting: posting(1) });
     let refused = ledger.commit(&again).await.err().context("the same number twice")?;
     assert!(refused.is_permanent() && !refused.is_unavailable(), "{refused}");
@@ -136,6 +140,7 @@ async fn a_debit_comes_back_with_all_that_it_was_for() -> Result<()> {
     let ledger = ledger().await?;
     let epoch = ledger.take_over(3, "test").await?.epoch;
     let mut batch = write(epoch, 0, 10);
+    batch.orgs.push(org_row());
     batch.changes.postings.push(PostingRow { offset: 4, posting: posting(1) });
     batch.changes.postings.push(PostingRow { offset: 5, posting: debit(2) });
     ledger.commit(&batch).await?;

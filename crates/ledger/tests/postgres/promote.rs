@@ -7,7 +7,7 @@ use fluxori_ledger::{LEDGER_ROLE, Ledger, LedgerError, PostingRow, Promotion, Re
 use sqlx::{AssertSqlSafe, PgPool};
 use uuid::Uuid;
 
-use crate::support::{database, posting, state, write};
+use crate::support::{database, org_row, posting, write};
 
 struct Ledgers {
     url: String,
@@ -28,7 +28,7 @@ impl Ledgers {
         let fill = async |ledger: &Ledger| -> Result<i64> {
             let epoch = ledger.take_over(3, "test").await?.epoch;
             let mut batch = write(epoch, 0, 10);
-            batch.orgs.push(state());
+            batch.orgs.push(org_row());
             batch.changes.postings.push(PostingRow { offset: 4, posting: posting(1) });
             ledger.commit(&batch).await?;
             Ok(epoch)

@@ -6,7 +6,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, PgPool};
 use uuid::Uuid;
 
-use crate::support::{database, posting, state, write};
+use crate::support::{database, org_row, posting, write};
 
 /// The address of `url` for a new login role that is a member of `group`, or of none.
 async fn member(url: &str, group: Option<&str>) -> Result<String> {
@@ -72,7 +72,7 @@ async fn only_the_ledger_consumers_role_writes_the_ledger() -> Result<()> {
     let ledger = Ledger::connect(&consumer, 2).await?;
     ledger.check_schema().await?;
     let mut batch = write(ledger.take_over(3, "test").await?.epoch, 0, 10);
-    batch.orgs.push(state());
+    batch.orgs.push(org_row());
     batch.changes.postings.push(PostingRow { offset: 4, posting: posting(1) });
     ledger.commit(&batch).await?;
     let writer = pool(&consumer).await?;

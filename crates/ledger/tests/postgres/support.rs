@@ -15,7 +15,7 @@ use fluxori_core::pricing::{Charge, ChargeLine, ChargeStatus, Meter};
 use fluxori_core::record::QuarantineReason;
 use fluxori_core::time::Timestamp;
 use fluxori_core::usage::{Certainty, UsageEvent, UsageFields};
-use fluxori_ledger::{BatchWrite, Changes, CommandRow, Cursor, Ledger, QuarantineRow};
+use fluxori_ledger::{BatchWrite, Changes, CommandRow, Cursor, Ledger, OrgRow, QuarantineRow};
 use uuid::Uuid;
 
 pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_795_348_800_123_456);
@@ -103,6 +103,10 @@ pub(crate) fn state() -> OrgState {
         plan: None,
     };
     OrgState::restore(record, vec![allocation()])
+}
+
+pub(crate) fn org_row() -> OrgRow {
+    OrgRow::of(&state()).unwrap()
 }
 
 pub(crate) fn posting(number: i64) -> Posting {

@@ -8,12 +8,12 @@ use fluxori_ledger::{BatchWrite, Contents, Ledger, PostingRow, posting_text};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::support::{allocation, command, database, debit, org, posting, quarantined, state, write};
+use crate::support::{allocation, command, database, debit, org, org_row, posting, quarantined, write};
 
 /// A grant and a debit, the grant's command and allocation, a record that waits and one that was released.
 fn batch(epoch: i64) -> BatchWrite {
     let mut batch = write(epoch, 0, 10);
-    batch.orgs.push(state());
+    batch.orgs.push(org_row());
     batch.changes.allocations.push((org("acme"), allocation()));
     batch.changes.postings.push(PostingRow { offset: 4, posting: posting(1) });
     batch.changes.postings.push(PostingRow { offset: 5, posting: debit(2) });
