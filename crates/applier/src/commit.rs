@@ -1,6 +1,6 @@
 //! Committing one batch, and what its end means.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use fluxori_core::fold::Counters;
@@ -13,12 +13,28 @@ use tokio::sync::Semaphore;
 
 use crate::outages::Outages;
 
+/// Encoded postings that are not needed any more, for their memory: fresh pages for every batch would be a tenth of all
+/// work. The last to come is the first to go, because it is still in the processor's cache.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Spares(Arc<Mutex<Vec<EncodedPostings>>>);
+
+impl Spares {
+    pub(crate) fn take(&self) -> Option<EncodedPostings> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    fn put(&self, postings: EncodedPostings) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(postings);
+    }
+}
+
 /// A batch that is to be committed.
 pub(crate) struct Commit {
     pub(crate) ledger: Ledger,
     /// Commits under way at once.
     pub(crate) commits: Arc<Semaphore>,
     pub(crate) outages: Arc<Outages>,
+    pub(crate) spares: Spares,
     /// The batch, its postings left out.
     pub(crate) write: BatchWrite,
     pub(crate) postings: EncodedPostings,
@@ -31,7 +47,7 @@ pub(crate) struct Commit {
 impl Commit {
     /// Commits the batch and counts what it did.
     pub(crate) async fn run(self) -> Result<(), WorkerEnd> {
-        let Self { ledger, commits, outages, write, postings, before, oldest } = self;
+        let Self { ledger, commits, outages, spares, write, postings, before, oldest } = self;
         // Never closed; and if it were, the limit would be all that is lost.
         let _permit = commits.acquire().await;
         let started = Instant::now();
@@ -39,6 +55,7 @@ impl Commit {
             outages.failed(write.partition, &error);
             uncommitted(write.start_offset, write.cursor.next_offset, &error)
         })?;
+        spares.put(postings);
         outages.succeeded(write.partition);
         histogram!("ledger_commit_seconds").record(started.elapsed());
         let now = Timestamp::from(clock::now()).micros();

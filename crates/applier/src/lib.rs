@@ -29,7 +29,7 @@ pub use batch::Bounds;
 pub use partition::AppliedPartition;
 
 use batch::{Decoded, fold};
-use commit::{Commit, uncommitted};
+use commit::{Commit, Spares, uncommitted};
 use outages::Outages;
 use partition::InFlight;
 
@@ -48,6 +48,7 @@ pub struct Applier {
     /// take more memory.
     folds: Semaphore,
     outages: Arc<Outages>,
+    spares: Spares,
 }
 
 /// What an applier may use.
@@ -75,6 +76,7 @@ impl Applier {
             commits: Arc::new(Semaphore::new(limits.commits.max(1))),
             folds: Semaphore::new(limits.folds.max(1)),
             outages: Arc::new(Outages::new(health)),
+            spares: Spares::default(),
         }
     }
 
@@ -164,7 +166,7 @@ impl Applier {
         let number = memory.batch();
         let oldest = decoded.batch.iter().next().map(|record| Timestamp::from_millis(record.append_time_ms));
         let postings = write
-            .encode_postings()
+            .encode_postings(self.spares.take())
             .map_err(|error| uncommitted(write.start_offset, write.cursor.next_offset, &error))?;
         // Encoded, they are not needed any more.
         write.changes.postings = Vec::new();
@@ -175,6 +177,7 @@ impl Applier {
             ledger: self.ledger.clone(),
             commits: Arc::clone(&self.commits),
             outages: Arc::clone(&self.outages),
+            spares: self.spares.clone(),
             write,
             postings,
             before,

@@ -1,6 +1,7 @@
 //! Pure: the state of one org.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use super::allocation::{Allocation, AllocationStatus};
 use crate::amount::{AmountError, Credits};
@@ -68,11 +69,9 @@ pub struct OrgState {
     /// All but the allocations.
     pub record: OrgRecord,
     /// Allocations that are not closed, by account, in the order of burn-down.
-    allocations: BTreeMap<Account, Vec<Allocation>>,
-    /// Openings and closings to come: openings first, then by id.
-    boundaries: BTreeMap<(Timestamp, bool, AllocationId), Account>,
-    /// How many allocations are not closed.
-    count: usize,
+    allocations: Vec<Allocation>,
+    /// Openings and closings to come, the next one last.
+    boundaries: Vec<Boundary>,
     /// Allocations that changed since [`OrgState::take_changed`].
     changed: BTreeMap<AllocationId, Account>,
     /// Whether the plan changed since [`OrgState::take_plan_change`].
@@ -81,6 +80,23 @@ pub struct OrgState {
     closed: BTreeMap<AllocationId, Allocation>,
     /// Whether the partition's fold lists it among those that changed.
     pub(super) touched: bool,
+}
+
+/// An opening or closing to come. Of one instant openings come first, then by id.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Boundary {
+    pub(super) at: Timestamp,
+    pub(super) closing: bool,
+    pub(super) id: AllocationId,
+    pub(super) account: Account,
+}
+
+impl Boundary {
+    fn of(allocation: &Allocation, policy: &Policy) -> Option<Self> {
+        let closing = allocation.status != AllocationStatus::Scheduled;
+        let at = allocation.due_at(policy)?;
+        Some(Self { at, closing, id: allocation.id, account: allocation.account.clone() })
+    }
 }
 
 impl OrgState {
@@ -104,9 +120,8 @@ impl OrgState {
     pub fn restore(record: OrgRecord, allocations: Vec<Allocation>) -> Self {
         let mut state = Self {
             record,
-            allocations: BTreeMap::new(),
-            boundaries: BTreeMap::new(),
-            count: 0,
+            allocations: Vec::new(),
+            boundaries: Vec::new(),
             changed: BTreeMap::new(),
             plan_changed: false,
             closed: BTreeMap::new(),
@@ -139,13 +154,13 @@ impl OrgState {
 
     /// Allocations that are not closed: by account, in the order of burn-down.
     pub fn allocations(&self) -> impl Iterator<Item = &Allocation> {
-        self.allocations.values().flatten()
+        self.allocations.iter()
     }
 
     /// How many allocations are not closed.
     #[must_use]
     pub const fn allocation_count(&self) -> usize {
-        self.count
+        self.allocations.len()
     }
 
     /// What happens to usage that no allocation covers.
@@ -178,7 +193,7 @@ impl OrgState {
     /// When the next opening or closing is due.
     #[must_use]
     pub fn next_boundary(&self) -> Option<Timestamp> {
-        self.boundaries.keys().next().map(|(at, ..)| *at)
+        self.boundaries.last().map(|boundary| boundary.at)
     }
 
     /// The allocations that changed since the last call, closed ones included, each once.
@@ -198,15 +213,14 @@ impl OrgState {
         self.plan_changed = true;
     }
 
-    /// The first boundary that is due at `now`: its instant, whether it is a closing, and of which allocation.
-    pub(super) fn first_due(&self, now: Timestamp) -> Option<(Timestamp, bool, AllocationId, Account)> {
-        let ((at, closing, id), account) = self.boundaries.first_key_value()?;
-        (*at <= now).then(|| (*at, *closing, *id, account.clone()))
+    /// The first boundary that is due at `now`.
+    pub(super) fn first_due(&self, now: Timestamp) -> Option<Boundary> {
+        self.boundaries.last().filter(|boundary| boundary.at <= now).cloned()
     }
 
     /// An allocation, live or remembered.
     pub(super) fn find(&self, account: &Account, id: AllocationId) -> Option<&Allocation> {
-        let live = self.allocations.get(account).and_then(|own| own.iter().find(|a| a.id == id));
+        let live = self.own(account).iter().find(|allocation| allocation.id == id);
         live.or_else(|| self.closed.get(&id))
     }
 
@@ -218,17 +232,25 @@ impl OrgState {
 
     /// The allocations of an account that are not closed, in the order of burn-down.
     pub(super) fn own(&self, account: &Account) -> &[Allocation] {
-        self.allocations.get(account).map_or(&[], Vec::as_slice)
+        self.allocations.get(self.places(account)).unwrap_or_default()
     }
 
     /// Whether any user has allocations of their own.
     pub(super) fn has_users(&self) -> bool {
-        self.allocations.keys().next().is_some_and(|account| *account != Account::Organization)
+        self.allocations.first().is_some_and(|allocation| allocation.account != Account::Organization)
     }
 
     /// The allocations of an account, to burn from, in order.
     pub(super) fn own_mut(&mut self, account: &Account) -> &mut [Allocation] {
-        self.allocations.get_mut(account).map_or(&mut [], Vec::as_mut_slice)
+        let places = self.places(account);
+        self.allocations.get_mut(places).unwrap_or_default()
+    }
+
+    /// Where the allocations of an account lie.
+    fn places(&self, account: &Account) -> Range<usize> {
+        let begin = self.allocations.partition_point(|allocation| allocation.account < *account);
+        let rest = self.allocations.get(begin..).unwrap_or_default();
+        begin..begin + rest.partition_point(|allocation| allocation.account == *account)
     }
 
     /// Changes an allocation, live or remembered, in what has no bearing on its place, status or boundaries.
@@ -238,7 +260,8 @@ impl OrgState {
         id: AllocationId,
         change: impl FnOnce(&mut Allocation) -> Result<T, AmountError>,
     ) -> Result<Option<T>, AmountError> {
-        let live = self.allocations.get_mut(account).and_then(|own| own.iter_mut().find(|a| a.id == id));
+        let index = self.place(account, id);
+        let live = index.and_then(|index| self.allocations.get_mut(index));
         let Some(allocation) = live.or_else(|| self.closed.get_mut(&id)) else { return Ok(None) };
         let result = change(allocation)?;
         self.touch(id, account);
@@ -260,30 +283,32 @@ impl OrgState {
             self.closed.insert(allocation.id, allocation);
             return;
         }
-        if let Some(at) = allocation.due_at(&self.record.policy) {
-            let closing = allocation.status != AllocationStatus::Scheduled;
-            self.boundaries.insert((at, closing, allocation.id), allocation.account.clone());
+        if let Some(boundary) = Boundary::of(&allocation, &self.record.policy) {
+            let index = self.boundaries.partition_point(|other| *other > boundary);
+            insert(&mut self.boundaries, index, boundary);
         }
-        self.count += 1;
-        let own = self.allocations.entry(allocation.account.clone()).or_default();
-        let index = own.partition_point(|other| other.burn_order() < allocation.burn_order());
-        own.insert(index, allocation);
+        let places = self.places(&allocation.account);
+        let own = self.own(&allocation.account);
+        let index = places.start + own.partition_point(|other| other.burn_order() < allocation.burn_order());
+        insert(&mut self.allocations, index, allocation);
     }
 
     /// Takes an allocation out, to change it and insert it again.
     pub(super) fn remove(&mut self, account: &Account, id: AllocationId) -> Option<Allocation> {
-        let own = self.allocations.get_mut(account)?;
-        let index = own.iter().position(|allocation| allocation.id == id)?;
-        let allocation = own.remove(index);
-        if own.is_empty() {
-            self.allocations.remove(account);
+        let index = self.place(account, id)?;
+        let allocation = self.allocations.remove(index);
+        if let Some(boundary) = Boundary::of(&allocation, &self.record.policy)
+            && let Ok(index) = self.boundaries.binary_search_by(|other| boundary.cmp(other))
+        {
+            self.boundaries.remove(index);
         }
-        if let Some(at) = allocation.due_at(&self.record.policy) {
-            let closing = allocation.status != AllocationStatus::Scheduled;
-            self.boundaries.remove(&(at, closing, id));
-        }
-        self.count -= 1;
         Some(allocation)
+    }
+
+    /// Where an allocation lies that is not closed.
+    fn place(&self, account: &Account, id: AllocationId) -> Option<usize> {
+        let index = self.own(account).iter().position(|allocation| allocation.id == id)?;
+        Some(self.places(account).start + index)
     }
 
     /// Replaces the policy; the grace moves closings to come.
@@ -291,8 +316,7 @@ impl OrgState {
         self.record.policy = policy;
         let allocations = std::mem::take(&mut self.allocations);
         self.boundaries.clear();
-        self.count = 0;
-        for allocation in allocations.into_values().flatten() {
+        for allocation in allocations {
             self.put(allocation);
         }
     }
@@ -343,6 +367,14 @@ impl OrgState {
         }
         Ok(Ok(()))
     }
+}
+
+/// Inserts with little room to spare: most orgs have one allocation or two, and there are many orgs in memory.
+fn insert<T>(into: &mut Vec<T>, index: usize, value: T) {
+    if into.len() == into.capacity() {
+        into.reserve_exact(into.len() / 2 + 1);
+    }
+    into.insert(index, value);
 }
 
 fn sum(amounts: impl IntoIterator<Item = Credits>) -> Result<Credits, AmountError> {

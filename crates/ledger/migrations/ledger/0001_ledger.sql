@@ -144,7 +144,8 @@ CREATE TABLE credit_transactions (
     log_offset bigint NOT NULL,
     PRIMARY KEY (org_id, number)
 );
-CREATE UNIQUE INDEX credit_transactions_event ON credit_transactions (org_id, event_id, revision)
+-- The event leads: native ids grow with time, so that new ones lie together at the index's end.
+CREATE UNIQUE INDEX credit_transactions_event ON credit_transactions (event_id, org_id, revision)
     WHERE event_id IS NOT NULL;
 COMMENT ON TABLE credit_transactions IS 'Immutable postings, numbered without gaps per org';
 COMMENT ON COLUMN credit_transactions.entries IS 'The legs, as JSON: account, allocation or overdraft, amount';

@@ -25,13 +25,17 @@ pub(super) struct CopyRows {
 }
 
 impl CopyRows {
-    /// No rows yet; `bytes` is about how many they will have.
-    pub(super) fn new(columns: i16, bytes: usize) -> Self {
-        let mut buffer = PgArgumentBuffer::default();
-        buffer.reserve(bytes);
-        buffer.extend_from_slice(SIGNATURE);
-        buffer.extend_from_slice(&FLAGS_AND_EXTENSION);
-        Self { buffer, columns, rows: 0 }
+    pub(super) fn new(columns: i16) -> Self {
+        Self { buffer: PgArgumentBuffer::default(), columns, rows: 0 }
+    }
+
+    /// Begins anew, without any rows; `bytes` is about how many they will have.
+    pub(super) fn begin(&mut self, bytes: usize) {
+        self.rows = 0;
+        self.buffer.clear();
+        self.buffer.reserve(bytes);
+        self.buffer.extend_from_slice(SIGNATURE);
+        self.buffer.extend_from_slice(&FLAGS_AND_EXTENSION);
     }
 
     /// Begins the next row: as many values must follow as there are columns.

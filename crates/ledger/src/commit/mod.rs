@@ -62,12 +62,13 @@ pub struct EncodedPostings {
 }
 
 impl BatchWrite {
-    /// Encodes the postings, which needs no connection and can be done while another batch is committed.
+    /// Encodes the postings, which needs no connection and can be done while another batch is committed. `spare` is what
+    /// is not needed any more: it lends its memory.
     ///
     /// # Errors
     /// `Unreadable` if a value cannot be stored.
-    pub fn encode_postings(&self) -> Result<EncodedPostings, LedgerError> {
-        let (rows, touched) = postings::encode(self)?;
+    pub fn encode_postings(&self, spare: Option<EncodedPostings>) -> Result<EncodedPostings, LedgerError> {
+        let (rows, touched) = postings::encode(self, spare.map(|spare| spare.rows))?;
         Ok(EncodedPostings { rows, touched })
     }
 }
@@ -79,7 +80,7 @@ impl Ledger {
     /// `Fenced` or `UnexpectedCursor` if the partition is not ours any more. `Database` if Postgres failed: then it is
     /// unknown whether the commit took place, and the state in memory must be thrown away and loaded again.
     pub async fn commit(&self, write: &BatchWrite) -> Result<(), LedgerError> {
-        self.commit_encoded(write, &write.encode_postings()?).await
+        self.commit_encoded(write, &write.encode_postings(None)?).await
     }
 
     /// Writes a batch, whose postings these are, in one transaction; [`BatchWrite::postings`] is not looked at.

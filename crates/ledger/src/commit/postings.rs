@@ -18,7 +18,10 @@ const ROW: usize = 700;
 
 /// All postings of a batch, by org, so that what belongs together in the indexes is written together; and what they did
 /// to each org of the batch.
-pub(super) fn encode(write: &BatchWrite) -> Result<(CopyRows, Vec<Touched>), LedgerError> {
+pub(super) fn encode(
+    write: &BatchWrite,
+    spare: Option<CopyRows>,
+) -> Result<(CopyRows, Vec<Touched>), LedgerError> {
     let places: HashMap<&OrgId, usize> =
         write.orgs.iter().enumerate().map(|(place, row)| (&row.org, place)).collect();
     let mut touched = vec![Touched::default(); write.orgs.len()];
@@ -33,7 +36,8 @@ pub(super) fn encode(write: &BatchWrite) -> Result<(CopyRows, Vec<Touched>), Led
     }
     // Within an org the postings are in order already, and the sort keeps that.
     sorted.sort_by_key(|(place, _)| *place);
-    let mut rows = CopyRows::new(COLUMNS, sorted.len() * ROW);
+    let mut rows = spare.unwrap_or_else(|| CopyRows::new(COLUMNS));
+    rows.begin(sorted.len() * ROW);
     for (_, row) in sorted {
         put(&mut rows, row, write.partition)?;
     }

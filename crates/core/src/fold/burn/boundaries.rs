@@ -1,7 +1,7 @@
 //! Pure: openings, closings and rollovers.
 
 use super::super::allocation::{Allocation, AllocationStatus};
-use super::super::state::OrgState;
+use super::super::state::{Boundary, OrgState};
 use super::{Book, BurnError, Draft, leg, org_leg};
 use crate::amount::Credits;
 use crate::command::{Account, AllocationKind};
@@ -12,7 +12,7 @@ use crate::time::Timestamp;
 impl OrgState {
     /// Books every opening and closing that is due: in the order of their instants, openings first, then by id.
     pub(in super::super) fn book_due(&mut self, book: &mut Book<'_>) -> Result<(), BurnError> {
-        while let Some((at, closing, id, account)) = self.first_due(book.now) {
+        while let Some(Boundary { at, closing, id, account }) = self.first_due(book.now) {
             let Some(allocation) = self.remove(&account, id) else { return Err(BurnError::NotLoaded) };
             if closing {
                 self.close(allocation, at, book)?;
