@@ -51,6 +51,7 @@ impl Store {
             totals: row.totals,
             suspended: row.suspended.clone(),
             plan: None,
+            plan_changed_at: row.plan_changed_at,
         };
         let live = allocations.values().filter(|allocation| allocation.status != AllocationStatus::Closed);
         Some(OrgState::restore(record, live.cloned().collect()))

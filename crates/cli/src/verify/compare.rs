@@ -197,6 +197,10 @@ fn compare_org(
     let overdraft = |policy: &Policy| policy.overdraft.map_or("by default", OverdraftPolicy::as_str);
     comparison.equal("the overdraft policy", overdraft(&log.policy), overdraft(&ledger.policy));
     comparison.equal("the grace in seconds", log.policy.grace.as_secs(), ledger.policy.grace.as_secs());
+    if log.plan_changed_at != ledger.plan_changed_at {
+        let text = |record: &OrgRecord| format!("{:?}", record.plan_changed_at);
+        comparison.differs("when the plan was last set", text(log), text(ledger));
+    }
     if log.suspended != ledger.suspended {
         let text = |record: &OrgRecord| format!("{:?}", record.suspended);
         comparison.differs("the suspended accounts", text(log), text(ledger));

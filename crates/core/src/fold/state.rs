@@ -61,6 +61,8 @@ pub struct OrgRecord {
     pub suspended: BTreeSet<Account>,
     /// The plan, if the org is on one.
     pub plan: Option<PlanState>,
+    /// As of when the plan was last set or taken off.
+    pub plan_changed_at: Option<Timestamp>,
 }
 
 /// The state of one open org: everything that its next posting depends on.
@@ -111,6 +113,7 @@ impl OrgState {
             totals: OrgTotals::default(),
             suspended: BTreeSet::new(),
             plan: None,
+            plan_changed_at: None,
         };
         Self::restore(record, Vec::new())
     }

@@ -1,4 +1,5 @@
-//! The worked examples of `docs/ledger.md`, on the model alone: what the fold is compared with is right by hand.
+//! The worked examples of `docs/ledger.md`: the model, which the fold is compared with, is right by hand, and the fold is
+//! right with it.
 
 use fluxori_core::command::{
     Account, AllocationKind, Change, CommandBody, Correct, Grant, Plan, PlanItem, PlanPeriod, Scope, SetPlan,
@@ -12,8 +13,10 @@ use fluxori_core::usage::Quantities;
 
 use crate::log::{Log, credits, event_id, grant, minutes, org};
 use crate::model::{Amount, Became, Leg, Model, ONE, Org, Place, Posted, Status, of};
+use crate::properties::compared;
 
 fn modelled(log: &Log) -> (Model, Vec<Became>) {
+    compared(log).unwrap();
     let mut model = Model::default();
     let became = log.records.iter().map(|record| model.apply(record).0).collect();
     (model, became)

@@ -66,6 +66,23 @@ fn no_period_is_granted_twice_when_a_plan_is_set_back_in_time() {
 }
 
 #[test]
+fn a_plan_is_not_set_as_of_before_it_was_last_changed() {
+    let plan = monthly("1000", "200");
+    let (mut log, _) = on_plan(&plan);
+    log.now = at("2026-11-20T00:00:00Z");
+    set_plan(&mut log, at("2026-11-20T00:00:00Z"), None);
+    // Put back as of five days earlier, the plan would give the credits of those days again.
+    set_plan(&mut log, at("2026-11-15T00:00:00Z"), Some(plan.clone()));
+    let pair = compared(&log).unwrap();
+    let state = pair.fold.orgs().next().unwrap();
+    assert_eq!((state.record.plan.as_ref(), pair.fold.counters().rejected), (None, 1));
+    set_plan(&mut log, at("2026-11-20T00:00:00Z"), Some(plan));
+    let pair = compared(&log).unwrap();
+    let state = pair.fold.orgs().next().unwrap();
+    assert_eq!((state.record.plan.is_some(), state.balance().unwrap()), (true, credits("1000")));
+}
+
+#[test]
 fn a_correction_ahead_of_its_event_that_would_charge_too_much_leaves_the_charge() {
     let mut log = Log::new();
     add(&mut log, grant("100"));

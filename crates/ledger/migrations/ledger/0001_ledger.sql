@@ -51,6 +51,7 @@ CREATE TABLE organizations (
     expired numeric NOT NULL,
     due numeric NOT NULL,
     next_boundary_at timestamptz,
+    plan_changed_at timestamptz,
     newest_event_id uuid
 ) WITH (fillfactor = 60);
 CREATE INDEX organizations_due ON organizations (log_partition, next_boundary_at, org_id)
@@ -63,6 +64,7 @@ COMMENT ON COLUMN organizations.balance IS 'Credits left in open allocations, or
 COMMENT ON COLUMN organizations.charged IS 'Credits charged for usage, as corrected';
 COMMENT ON COLUMN organizations.due IS 'Credits that credit limits lent until their end, to be paid';
 COMMENT ON COLUMN organizations.next_boundary_at IS 'When the next opening or closing of an allocation is due';
+COMMENT ON COLUMN organizations.plan_changed_at IS 'As of when the plan was last set or taken off';
 COMMENT ON COLUMN organizations.newest_event_id IS 'The highest native id (UUIDv7) of an event applied: a higher one was never applied';
 
 CREATE TABLE plans (

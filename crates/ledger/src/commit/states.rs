@@ -41,6 +41,8 @@ pub struct OrgRow {
     pub overdraft: Credits,
     /// When the next opening or closing of an allocation is due.
     pub next_boundary: Option<Timestamp>,
+    /// As of when its plan was last set or taken off.
+    pub plan_changed_at: Option<Timestamp>,
 }
 
 impl OrgRow {
@@ -60,6 +62,7 @@ impl OrgRow {
             balance: state.balance()?,
             overdraft: state.overdraft()?,
             next_boundary: state.next_boundary(),
+            plan_changed_at: record.plan_changed_at,
         })
     }
 }
@@ -135,12 +138,13 @@ async fn upsert_orgs(
     sqlx::query!(
         "INSERT INTO organizations AS o (org_id, log_partition, posting_number, head, overdraft_policy, grace_us,
              balance, overdraft, granted, adjusted, charged, consumed, overdraft_incurred, absorbed, repaid, expired,
-             next_boundary_at, newest_event_id, due, suspended, suspended_users)
+             next_boundary_at, newest_event_id, due, suspended, suspended_users, plan_changed_at)
          SELECT unnest($1::text[]), $2, unnest($3::bigint[]), unnest($4::bytea[]), unnest($5::text[]),
              unnest($6::bigint[]), unnest($7::numeric[]), unnest($8::numeric[]), unnest($9::numeric[]),
              unnest($10::numeric[]), unnest($11::numeric[]), unnest($12::numeric[]), unnest($13::numeric[]),
              unnest($14::numeric[]), unnest($15::numeric[]), unnest($16::numeric[]), unnest($17::timestamptz[]),
-             unnest($18::uuid[]), unnest($19::numeric[]), unnest($20::boolean[]), unnest($21::jsonb[])
+             unnest($18::uuid[]), unnest($19::numeric[]), unnest($20::boolean[]), unnest($21::jsonb[]),
+             unnest($22::timestamptz[])
          ON CONFLICT (org_id) DO UPDATE SET
              posting_number = excluded.posting_number, head = excluded.head,
              overdraft_policy = excluded.overdraft_policy, grace_us = excluded.grace_us,
@@ -149,7 +153,8 @@ async fn upsert_orgs(
              overdraft_incurred = excluded.overdraft_incurred, absorbed = excluded.absorbed,
              repaid = excluded.repaid, expired = excluded.expired, next_boundary_at = excluded.next_boundary_at,
              newest_event_id = greatest(o.newest_event_id, excluded.newest_event_id), due = excluded.due,
-             suspended = excluded.suspended, suspended_users = excluded.suspended_users",
+             suspended = excluded.suspended, suspended_users = excluded.suspended_users,
+             plan_changed_at = excluded.plan_changed_at",
         &column(orgs, |(org, _)| org.org.as_str()) as _,
         partition,
         &column(orgs, |(org, _)| org.number),
@@ -171,6 +176,7 @@ async fn upsert_orgs(
         &column(orgs, |(org, _)| org.totals.due.decimal()),
         &column(orgs, |(org, _)| org.suspended.contains(&Account::Organization)),
         &column(orgs, |(org, _)| suspended_users(&org.suspended)) as _,
+        &column(orgs, |(org, _)| org.plan_changed_at.map(to_column)) as _,
     )
     .execute(&mut **transaction)
     .await?;

@@ -109,7 +109,7 @@ impl Ledger {
             "SELECT o.org_id, o.log_partition, o.posting_number, o.head, o.overdraft_policy, o.grace_us, o.suspended,
                o.suspended_users, o.balance, o.overdraft, o.granted, o.adjusted, o.charged, o.consumed,
                o.overdraft_incurred, o.absorbed, o.repaid, o.expired, o.due, o.next_boundary_at,
-               (SELECT revision FROM plans p WHERE p.org_id = o.org_id) AS plan_revision,
+               o.plan_changed_at, (SELECT revision FROM plans p WHERE p.org_id = o.org_id) AS plan_revision,
                (SELECT plan FROM plans p WHERE p.org_id = o.org_id) AS plan,
                (SELECT granted_until FROM plans p WHERE p.org_id = o.org_id) AS granted_until,
                o.newest_event_id

@@ -37,6 +37,7 @@ pub(crate) struct OrganizationRow {
     pub(crate) expired: Decimal,
     pub(crate) due: Decimal,
     pub(crate) next_boundary_at: Option<DateTime<Utc>>,
+    pub(crate) plan_changed_at: Option<DateTime<Utc>>,
     pub(crate) plan_revision: Option<Uuid>,
     pub(crate) plan: Option<Value>,
     pub(crate) granted_until: Option<Value>,
@@ -75,6 +76,7 @@ impl OrganizationRow {
             },
             suspended: users.into_iter().map(Account::User).chain(organization).collect(),
             plan,
+            plan_changed_at: self.plan_changed_at.map(Timestamp::from),
         })
     }
 }

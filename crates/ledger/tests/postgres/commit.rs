@@ -114,6 +114,19 @@ async fn waiting_usage_comes_back_in_order_until_it_is_released() -> Result<()> 
     batch.changes.released.push((org("acme"), EventId(Uuid::from_u128(2)), Digest::of(b"billing")));
     ledger.commit(&batch).await?;
     assert_eq!(values(ledger.load(&needed()).await?.waiting), [b"7".to_vec()]);
+    let watched: Vec<_> = [2, 5, 7].map(|id| (org("acme"), EventId(Uuid::from_u128(id)))).into();
+    let needed = || Needed { watched: watched.clone(), ..needed() };
+    assert_eq!(values(ledger.load(&needed()).await?.quarantined), [b"5".to_vec()]);
+    // Once the org is open, what is still there could not be priced: nothing waits, and it may be released by name.
+    let mut batch = write(epoch, 11, 12);
+    batch.orgs.push(org_row());
+    batch.changes.postings.push(PostingRow { offset: 11, posting: posting(1) });
+    ledger.commit(&batch).await?;
+    let loaded = ledger.load(&needed()).await?;
+    assert_eq!(
+        (values(loaded.waiting), values(loaded.quarantined)),
+        (vec![], vec![b"5".to_vec(), b"7".to_vec()])
+    );
     Ok(())
 }
 

@@ -101,6 +101,7 @@ pub(crate) fn state() -> OrgState {
         totals,
         suspended: [Account::User("bob".parse().unwrap())].into(),
         plan: None,
+        plan_changed_at: Some(Timestamp::from_micros(7)),
     };
     OrgState::restore(record, vec![allocation()])
 }

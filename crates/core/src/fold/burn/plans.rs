@@ -35,6 +35,9 @@ impl OrgState {
                 "allocations of a plan have opened since: set it as of {later} or later"
             )));
         }
+        if let Some(changed_at) = self.record.plan_changed_at.filter(|changed_at| at < changed_at) {
+            return Ok(reject(format!("the plan was set as of {changed_at}: set it as of then or later")));
+        }
         let new =
             plan.as_ref().map_or(0, |plan| plan.items.iter().map(|item| plan.accounts(item).count()).sum());
         if self.allocation_count().saturating_add(new) > MAX_ALLOCATIONS {
@@ -42,6 +45,7 @@ impl OrgState {
         }
         let before = self.record.plan.take();
         self.set_plan_state(None);
+        self.record.plan_changed_at = Some(*at);
         self.post(book, setting(*at, cause.clone()));
         self.cancel_periods_after(*at, &cause, book)?;
         self.end_items(before.as_ref().map(|state| &state.plan), set_plan, &cause, book)?;

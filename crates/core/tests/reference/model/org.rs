@@ -152,6 +152,7 @@ pub(crate) struct Org {
     pub(crate) open: bool,
     pub(crate) policy: Policy,
     pub(crate) plan: Option<PlanInForce>,
+    pub(crate) plan_changed_at: Option<Timestamp>,
     pub(crate) allocations: Vec<Allocation>,
     /// What each allocation has paid of the overdraft, in order; the amount becomes less when credits come back.
     pub(crate) repayments: Vec<(AllocationId, Amount)>,
@@ -170,6 +171,7 @@ impl Org {
             open: false,
             policy: Policy::default(),
             plan: None,
+            plan_changed_at: None,
             allocations: Vec::new(),
             repayments: Vec::new(),
             debits: Vec::new(),

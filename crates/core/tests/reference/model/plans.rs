@@ -26,6 +26,8 @@ impl Org {
             allocation.period.is_some() && allocation.status == Status::Open && allocation.effective_at > at
         });
         reject(opened_since, "allocations of a plan have opened since")?;
+        reject(self.plan_changed_at.is_some_and(|last| last > at), "before the plan was last set")?;
+        self.plan_changed_at = Some(at);
         let before = self.plan.take();
         self.plan = set.plan.clone().map(|plan| in_force(id, plan));
         self.setting(at);
