@@ -82,7 +82,7 @@ impl Output {
             Admission::Usage(usage) => {
                 match &usage {
                     AdmittedUsage::First(..) => self.tally.usage += 1,
-                    AdmittedUsage::Superseding(_) => self.tally.superseded += 1,
+                    AdmittedUsage::Superseding(..) => self.tally.superseded += 1,
                 }
                 self.take_usage(usage, place)?;
             }
@@ -128,7 +128,7 @@ impl Output {
     fn take_usage(&mut self, usage: AdmittedUsage, place: Place) -> Result<(), AdmitError> {
         match usage {
             AdmittedUsage::First(usage, correction) => self.count(*usage, correction, place),
-            AdmittedUsage::Superseding(correction) => self.correct(&correction, place),
+            AdmittedUsage::Superseding(correction, _) => self.correct(&correction, place),
         }
     }
 

@@ -107,11 +107,16 @@ fn needed(command: &Command, org: &OrgId) -> Needed {
         _ => None,
     };
     let watched: Vec<_> = event.into_iter().map(|event| (org.clone(), event)).collect();
+    let released = match &command.body {
+        CommandBody::Release(_, release) => vec![(org.clone(), release.event_id, release.billing_digest)],
+        _ => Vec::new(),
+    };
     Needed {
         orgs: [org.clone()].into(),
         events: watched.clone(),
         commands: vec![(org.clone(), command.command_id)],
         watched,
+        released,
     }
 }
 

@@ -88,7 +88,7 @@ pub enum Cause {
     /// A usage event and what it cost.
     Usage(Box<PricedUsage>),
     /// A command, and the digest of its payload as signed.
-    Command(Box<Command>, Digest),
+    Command(Arc<Command>, Digest),
     /// A correction, and what the charge took, in order, after it.
     Correction(Box<AdmittedCorrection>, Vec<Entry>),
     /// An allocation's opening or closing that came due.

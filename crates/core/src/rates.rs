@@ -1,6 +1,6 @@
 //! Pure: dated prices of models, in revisions that take effect as a whole.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -125,18 +125,23 @@ impl Price {
     }
 }
 
-/// Refuses a card whose prices are wrong or begin twice at one instant.
+/// Refuses a card whose prices are wrong or begin twice at one instant. A charge is stored with the name of its tier, so
+/// no two tiers of a card may bear one name, as slashes in names could make them.
 pub fn check_card(prices: &[Price]) -> Result<(), RatesError> {
-    let mut seen = std::collections::HashSet::new();
+    let (mut seen, mut names) = (HashSet::new(), HashSet::new());
     for price in prices {
         price.check()?;
+        let overlap = |model: &Model| RatesError::Overlap {
+            provider: price.provider.clone(),
+            model: model.clone(),
+            effective_from: price.effective_from,
+        };
+        if !names.insert(price.tier_name()) {
+            return Err(overlap(&price.model));
+        }
         for model in std::iter::once(&price.model).chain(&price.aliases) {
             if !seen.insert((&price.provider, model, price.effective_from)) {
-                return Err(RatesError::Overlap {
-                    provider: price.provider.clone(),
-                    model: model.clone(),
-                    effective_from: price.effective_from,
-                });
+                return Err(overlap(model));
             }
         }
     }
@@ -326,6 +331,11 @@ pub(crate) mod tests {
     fn a_wrong_card_is_refused_as_a_whole() {
         let same = price("o3", "2025-06-10T00:00:00Z", "2", "8");
         assert!(matches!(check_card(&[same.clone(), same.clone()]), Err(RatesError::Overlap { .. })));
+        let mut routed = same.clone();
+        (routed.provider, routed.model) = ("router/openai".parse().unwrap(), "gpt-5".parse().unwrap());
+        let mut other = same;
+        (other.provider, other.model) = ("router".parse().unwrap(), "openai/gpt-5".parse().unwrap());
+        assert!(matches!(check_card(&[routed, other]), Err(RatesError::Overlap { .. })));
         let negative = price("o3", "2025-06-10T00:00:00Z", "-2", "8");
         assert!(matches!(check_card(&[negative]), Err(RatesError::Negative { line: "input", .. })));
         let absurd = price("o3", "2025-06-10T00:00:00Z", "2", "10001");

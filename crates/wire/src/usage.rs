@@ -175,7 +175,10 @@ impl<'a> Datum<'a> {
 
     fn quantity(&mut self) -> Result<Quantity> {
         let text = self.text()?;
-        text.parse().or_else(|error| invalid(format!("`{text}`: {error}")))
+        text.parse().or_else(|error| {
+            let begin: String = text.chars().take(40).collect();
+            invalid(format!("the quantity `{begin}`: {error}"))
+        })
     }
 
     fn symbol<T: Copy, const COUNT: usize>(&mut self, symbols: [T; COUNT]) -> Result<T> {

@@ -11,6 +11,7 @@
 
 use std::collections::VecDeque;
 
+use fluxori_core::command::{CommandBody, Release};
 use fluxori_core::digest::Digest;
 use fluxori_core::fold::{CorrectedBy, KnownEvent, PartitionFold, Past};
 use fluxori_core::id::{CommandId, EventId, OrgId};
@@ -39,7 +40,8 @@ pub struct Bounds {
 pub(crate) struct Memory {
     pub(super) past: Past,
     orgs: HashMap<OrgId, KnownOrg>,
-    events: HashMap<(OrgId, EventId), KnownEvent>,
+    /// And the batch that applied them.
+    events: HashMap<(OrgId, EventId), (BatchNumber, KnownEvent)>,
     /// In the order in which they were applied.
     order: VecDeque<(BatchNumber, OrgId, EventId)>,
     commands: VecDeque<(BatchNumber, OrgId, CommandId, Digest)>,
@@ -97,6 +99,11 @@ impl Memory {
                 Body::Usage(event) => asked.events.push((org, event.event_id)),
                 Body::Command(signed) => {
                     let id = signed.command.command_id;
+                    if let CommandBody::Release(_, Release { event_id, billing_digest }) =
+                        &signed.command.body
+                    {
+                        asked.needed.released.push((org.clone(), *event_id, *billing_digest));
+                    }
                     if !self.commands.iter().any(|(_, of, known, _)| *known == id && of == org) {
                         asked.needed.commands.push((org.clone(), id));
                     }
@@ -184,7 +191,7 @@ impl Memory {
         for (org, id) in asked.events {
             let event = (org.clone(), id);
             match self.events.get(&event) {
-                Some(known) => self.past.add_event(event.0, id, *known),
+                Some((_, known)) => self.past.add_event(event.0, id, *known),
                 None if self.was_never_applied(org, id) => {}
                 None => needed.events.push(event),
             }
@@ -222,7 +229,7 @@ impl Memory {
                 Cause::Command(..) | Cause::Boundary => continue,
             };
             let org = &row.posting.org;
-            self.events.insert((org.clone(), id), known);
+            self.events.insert((org.clone(), id), (self.batch, known));
             self.order.push_back((self.batch, org.clone(), id));
         }
         for row in &write.changes.commands {
@@ -240,29 +247,45 @@ impl Memory {
         while self.order.len() > bounds.events
             && self.order.front().is_some_and(|(batch, ..)| *batch <= committed)
         {
-            let Some((_, org, id)) = self.order.pop_front() else { break };
+            let Some((batch, org, id)) = self.order.pop_front() else { break };
+            let event = (org, id);
+            // A later batch may have superseded it.
+            if self.events.get(&event).is_some_and(|(latest, _)| *latest > batch) {
+                continue;
+            }
             if id.is_native()
-                && let Some(known) = self.orgs.get_mut(&org)
+                && let Some(known) = self.orgs.get_mut(&event.0)
             {
                 known.floor = known.floor.max(id);
             }
-            self.events.remove(&(org, id));
+            self.events.remove(&event);
+        }
+        if self.past.waiting() > bounds.events {
+            self.forget_orgs(fold, committed, usize::MAX, |past, org| !past.is_open(org));
         }
         if self.orgs.len() > bounds.orgs {
             // Some more than must be, so that not every batch has to look for the oldest.
             let surplus = self.orgs.len() - bounds.orgs / 8 * 7;
-            let mut idle: Vec<(BatchNumber, OrgId)> = self
-                .orgs
-                .iter()
-                .filter(|(_, known)| known.used <= committed)
-                .map(|(org, known)| (known.used, org.clone()))
-                .collect();
-            idle.sort();
-            for (_, org) in idle.into_iter().take(surplus) {
-                fold.forget_org(&org);
-                self.past.forget_org(&org);
-                self.orgs.remove(&org);
-            }
+            self.forget_orgs(fold, committed, surplus, |_, _| true);
+        }
+    }
+
+    /// Forgets so many orgs that fit, those that were not used for longest first.
+    fn forget_orgs(
+        &mut self,
+        fold: &mut PartitionFold,
+        committed: BatchNumber,
+        count: usize,
+        fits: impl Fn(&Past, &OrgId) -> bool,
+    ) {
+        let idle = self.orgs.iter().filter(|(org, known)| known.used <= committed && fits(&self.past, org));
+        let mut idle: Vec<(BatchNumber, OrgId)> =
+            idle.map(|(org, known)| (known.used, org.clone())).collect();
+        idle.sort();
+        for (_, org) in idle.into_iter().take(count) {
+            fold.forget_org(&org);
+            self.past.forget_org(&org);
+            self.orgs.remove(&org);
         }
     }
 

@@ -262,7 +262,7 @@ mod tests {
         let (carried_out, rejected) = (contents(&[command(None)]), contents(&[command(Some("closed"))]));
         assert_eq!(words(&carried_out, &contents(&[command(None)])), None);
         let name = "command 00000000-0000-0000-0000-000000000001";
-        let expected = format!("org acme: rejection of {name} is null by the log and closed in Postgres");
+        let expected = format!("org acme: rejected of {name} is false by the log and true in Postgres");
         assert_eq!(words(&carried_out, &rejected), Some(expected));
         let expected = format!("org acme: {name} is there by the log and not there in Postgres");
         assert_eq!(words(&carried_out, &contents(&[])), Some(expected));

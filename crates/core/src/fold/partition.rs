@@ -10,12 +10,14 @@ use super::burn::{Book, BurnError};
 use super::context::{Context, Halt};
 use super::past::Past;
 use super::state::OrgState;
-use crate::command::{CommandKind, Policy};
+use crate::command::{CommandBody, CommandKind, Policy};
 use crate::digest::{Canonical, Digest};
 use crate::id::{CommandId, EventId, OrgId};
 use crate::posting::{Entry, Posting};
 use crate::record::{Body, QuarantineReason, Record, RecordKey};
 use crate::time::Timestamp;
+
+const BEYOND: &str = "the org's totals leave the range of amounts (10^16 credits)";
 
 /// How many records of a partition became what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -261,32 +263,18 @@ impl PartitionFold {
     ) -> Result<Outcome, FoldError> {
         let (org, event_id, billing_digest) = usage.identity();
         let org = org.clone();
-        let (before, corrects) = match &usage {
-            AdmittedUsage::First(_, correction) => (None, correction.is_some()),
-            AdmittedUsage::Superseding(correction) => (Some(correction.before.clone()), true),
-        };
-        let used = self.with_org(&org, book, |state, splits, book| {
-            // A debit alone changes nothing if it does not fit.
-            let (state_before, count) = (corrects.then(|| state.clone()), book.postings.len());
-            match use_admitted(state, splits, usage, book) {
-                Err(BurnError::OutOfRange) => {
-                    if let Some(before) = state_before {
-                        *state = before;
-                        book.postings.truncate(count);
-                    }
-                    Ok(false)
-                }
-                other => other.map(|()| true),
+        let superseding = matches!(usage, AdmittedUsage::Superseding(..));
+        let refused = self.with_org(&org, book, |state, splits, book| {
+            if !state.fits(&usage) {
+                return Ok(Some(usage));
             }
+            use_admitted(state, splits, usage, book).map(|()| None)
         })?;
-        if used {
-            return Ok(if before.is_some() { Outcome::Superseded } else { Outcome::Debited });
-        }
-        match before {
-            Some(before) => past.add_charged(org.clone(), event_id, before),
-            None => past.remove_event(&org, event_id),
-        }
-        let detail = "with it the org's totals leave the range of amounts (10^16 credits)".to_owned();
+        let Some(refused) = refused else {
+            return Ok(if superseding { Outcome::Superseded } else { Outcome::Debited });
+        };
+        past.take_back(refused);
+        let detail = format!("with it {BEYOND}");
         let reason = QuarantineReason::AmountOutOfRange;
         let (org, event) = (Some(org), Some((event_id, billing_digest)));
         Ok(Outcome::Quarantined(Quarantined { reason, detail, org, event }))
@@ -304,6 +292,7 @@ impl PartitionFold {
         }
         let mut released = Vec::new();
         let usages = std::mem::take(&mut admitted.released);
+        let mut refused = Vec::new();
         let mut rejection = admitted.rejection.clone();
         if rejection.is_none() {
             rejection = self.with_org(&org, book, |state, splits, book| {
@@ -312,9 +301,19 @@ impl PartitionFold {
                     Some(correction) => splits.entry((org.clone(), correction.event_id)).or_default(),
                     None => &mut none,
                 };
+                // Usage that is released by name.
+                let released_alone = matches!(admitted.command.body, CommandBody::Release(..));
+                if released_alone && usages.iter().any(|usage| !state.fits(usage)) {
+                    refused = usages;
+                    return Ok(Some(Rejection(format!("with it {BEYOND}"))));
+                }
                 let carried_out = state.carry_out(&admitted, split, book)?;
                 state.book_due(book)?;
                 for usage in usages {
+                    if !state.fits(&usage) {
+                        refused.push(usage);
+                        continue;
+                    }
                     let (_, event_id, billing_digest) = usage.identity();
                     use_admitted(state, splits, usage, book)?;
                     released.push((event_id, billing_digest));
@@ -322,6 +321,7 @@ impl PartitionFold {
                 Ok(carried_out.err())
             })?;
         }
+        refused.into_iter().for_each(|usage| past.take_back(usage));
         if let (Some(_), Some(correction)) = (&rejection, &admitted.correction) {
             past.add_charged(org.clone(), correction.event_id, correction.before.clone());
         }
@@ -440,7 +440,7 @@ fn use_admitted(
             }
             Ok(())
         }
-        AdmittedUsage::Superseding(correction) => {
+        AdmittedUsage::Superseding(correction, _) => {
             let split = splits.entry((correction.org.clone(), correction.event_id)).or_default();
             state.correct(&correction, split, book)
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt as _};
 
+use super::admit::{AdmittedCorrection, AdmittedUsage, CorrectedBy};
 use crate::command::{Command, CommandBody};
 use crate::digest::Digest;
 use crate::id::{CommandId, EventId, Feature, Model, Module, OrgId, Provider, UserId};
@@ -86,18 +87,18 @@ pub(super) struct OrgPast {
     pub(super) waiting: Vec<WaitingUsage>,
     waiting_ids: HashMap<EventId, KnownEvent>,
     /// Corrections that wait for their event.
-    pub(super) corrections: HashMap<EventId, (Box<Command>, Digest)>,
+    pub(super) corrections: HashMap<EventId, (Arc<Command>, Digest)>,
 }
 
 impl OrgPast {
-    pub(super) fn wait(&mut self, event: Arc<UsageEvent>, billing_digest: Digest) {
+    fn wait(&mut self, event: Arc<UsageEvent>, billing_digest: Digest) {
         let known = KnownEvent { billing_digest, revision: event.revision };
         self.waiting_ids.insert(event.event_id, known);
         self.waiting.push(WaitingUsage { event, billing_digest });
     }
 
     /// Opens the org and takes what waited for that.
-    pub(super) fn open(&mut self) -> Vec<WaitingUsage> {
+    fn open(&mut self) -> Vec<WaitingUsage> {
         self.open = true;
         self.waiting_ids = HashMap::new();
         std::mem::take(&mut self.waiting)
@@ -113,6 +114,8 @@ pub struct Past {
     orgs: HashMap<OrgId, OrgPast>,
     events: HashMap<(OrgId, EventId), KnownEvent>,
     commands: HashMap<(OrgId, CommandId), Digest>,
+    /// How many events wait, over all orgs.
+    waiting: usize,
     charged: HashMap<(OrgId, EventId), Option<Box<ChargedUsage>>>,
     quarantined: HashMap<(OrgId, EventId), Vec<Arc<UsageEvent>>>,
 }
@@ -126,14 +129,32 @@ impl Past {
     /// Usage of an org that is not open, in the order of the log.
     pub fn add_waiting(&mut self, event: Arc<UsageEvent>) {
         let billing_digest = event.billing_digest();
-        self.orgs.entry(event.org_id.clone()).or_default().wait(event, billing_digest);
+        self.wait(event, billing_digest);
+    }
+
+    pub(super) fn wait(&mut self, event: Arc<UsageEvent>, billing_digest: Digest) {
+        self.waiting += 1;
+        self.org_mut(&event.org_id.clone()).wait(event, billing_digest);
+    }
+
+    /// How many events of all orgs wait for their org to be opened.
+    #[must_use]
+    pub const fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Opens an org and takes what waited for that.
+    pub(super) fn open(&mut self, org: &OrgId) -> Vec<WaitingUsage> {
+        let waiting = self.org_mut(org).open();
+        self.waiting -= waiting.len();
+        waiting
     }
 
     /// A correction that waits for its event.
     pub fn add_waiting_correction(&mut self, command: Command, payload_digest: Digest) {
         if let CommandBody::Correct(org, correct) = &command.body {
             let past = self.orgs.entry(org.clone()).or_default();
-            past.corrections.insert(correct.event_id, (Box::new(command), payload_digest));
+            past.corrections.insert(correct.event_id, (Arc::new(command), payload_digest));
         }
     }
 
@@ -198,7 +219,9 @@ impl Past {
 
     /// Forgets whether an org is open and what waits for it; both must then be loaded again before they are needed.
     pub fn forget_org(&mut self, org: &OrgId) {
-        self.orgs.remove(org);
+        if let Some(past) = self.orgs.remove(org) {
+            self.waiting -= past.waiting.len();
+        }
     }
 
     /// Forgets what was watched.
@@ -263,11 +286,30 @@ impl Past {
         }
     }
 
-    /// Forgets an event that was admitted and could not be applied.
-    pub(super) fn remove_event(&mut self, org: &OrgId, event: EventId) {
-        self.events.remove(&(org.clone(), event));
-        if let Some(watched) = self.charged.get_mut(&(org.clone(), event)) {
-            *watched = None;
+    /// Takes back that usage was admitted, which could not be applied and goes into the quarantine.
+    pub(super) fn take_back(&mut self, usage: AdmittedUsage) {
+        match usage {
+            AdmittedUsage::First(usage, correction) => {
+                let event = (usage.event.org_id.clone(), usage.event.event_id);
+                self.events.remove(&event);
+                if let Some(watched) = self.charged.get_mut(&event) {
+                    *watched = None;
+                }
+                if let Some(AdmittedCorrection { by: CorrectedBy::Command(command, digest), .. }) =
+                    correction.map(|correction| *correction)
+                {
+                    self.org_mut(&event.0).corrections.insert(event.1, (command, digest));
+                }
+                self.note_quarantined(&usage.event);
+            }
+            AdmittedUsage::Superseding(correction, known) => {
+                let AdmittedCorrection { org, event_id, by, before, .. } = *correction;
+                self.events.insert((org.clone(), event_id), known);
+                self.add_charged(org, event_id, before);
+                if let CorrectedBy::Usage(event, _) = by {
+                    self.note_quarantined(&event);
+                }
+            }
         }
     }
 }

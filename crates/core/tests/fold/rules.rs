@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fluxori_core::command::{
-    Adjust, AllocationKind, CommandBody, CommandKind, IssueKey, OverdraftPolicy, Policy,
+    Adjust, AllocationKind, Change, CommandBody, CommandKind, Correct, IssueKey, OverdraftPolicy, Policy,
+    Release,
 };
-use fluxori_core::fold::{AllocationStatus, FoldError, Halt, Outcome};
+use fluxori_core::fold::{AllocationStatus, FoldError, Halt, OrgState, Outcome};
 use fluxori_core::id::AllocationId;
 use fluxori_core::posting::{PostingKind, Target};
 use fluxori_core::record::{Body, QuarantineReason, RecordKey};
+use fluxori_core::usage::{Certainty, UsageFields};
 
 use crate::support::{Folded, Log, T0, credits, grant, minutes, org};
 
@@ -403,4 +405,51 @@ fn an_allocation_for_a_model_pays_for_its_dated_name_too() {
         event.response_model = Some("gpt-5-2025-08-07".parse().unwrap());
     });
     assert_eq!(Folded::of(&log).org("acme").balance().unwrap(), credits("8.75"));
+}
+
+/// Charged almost 10^16 credits already, what comes next may not fit; whatever is refused is as if it had not come.
+#[test]
+fn usage_beyond_the_range_of_totals_is_refused_whole_and_can_be_released_once_it_fits() {
+    let mut log = Log::new();
+    log.grant("acme", grant("1"));
+    let (begin, at_least) =
+        (log.records.len(), |fields: &mut UsageFields| fields.certainty = Certainty::AtLeast);
+    log.usage_with("acme", 1, 1000, 200, at_least);
+    let dearer = |fields: &mut UsageFields| fields.revision = 2;
+    log.usage_with("acme", 1, 10_000, 2_000, dearer);
+    log.usage_with("acme", 1, 10_000, 2_000, dearer);
+    let (first, second) = (log.event("acme", 1, 0, 0).event_id, log.event("acme", 2, 3_200, 400));
+    let void =
+        |event_id| CommandBody::Correct(org("acme"), Correct { event_id, revision: 1, change: Change::Void });
+    let release = Release { event_id: second.event_id, billing_digest: second.billing_digest() };
+    let release = CommandBody::Release(org("acme"), release);
+    log.command("acme", void(second.event_id));
+    log.usage("acme", 2, 3_200, 400);
+    log.command("acme", release.clone());
+    log.command("acme", void(first));
+    log.command("acme", release);
+
+    let mut folded = Folded::begin(&log);
+    folded.apply(&log.records[..begin]);
+    let mut state = folded.org("acme").clone();
+    let charged = "9999999999999990".parse().unwrap();
+    (state.record.totals.charged, state.record.totals.overdraft_incurred) = (charged, charged);
+    folded.fold.load(OrgState::restore(state.record.clone(), state.allocations().cloned().collect()));
+    folded.apply(&log.records[begin..]);
+
+    let beyond = Some(QuarantineReason::AmountOutOfRange);
+    let reasons: Vec<_> = folded.outcomes[begin..].iter().map(reason).collect();
+    assert_eq!(reasons, [None, beyond, beyond, None, beyond, None, None, None]);
+    let rejected = |outcome: &Outcome| matches!(outcome, Outcome::Command { rejection: Some(_), .. });
+    let rejections: Vec<_> = folded.outcomes[begin..].iter().map(rejected).collect();
+    assert_eq!(rejections, [false, false, false, false, false, true, false, false]);
+    // 3.25 credits were charged and voided; 8 are charged in the end, and the correction that waited voids them.
+    let amounts: Vec<_> = folded.postings.iter().map(|posting| (posting.kind, posting.amount)).collect();
+    let last: Vec<_> = amounts.iter().rev().take(3).rev().collect();
+    let (debit, correct) = (PostingKind::Debit, PostingKind::Correct);
+    assert_eq!(
+        last,
+        [&(PostingKind::Setting, credits("0")), &(debit, credits("8")), &(correct, credits("-8"))]
+    );
+    assert_eq!(folded.org("acme").record.totals.charged, charged);
 }

@@ -82,6 +82,8 @@ impl Log {
                 CommandKind::Rates,
                 CommandKind::OpenOrg,
                 CommandKind::Grant,
+                CommandKind::Correct,
+                CommandKind::Release,
                 CommandKind::Adjust,
                 CommandKind::SetPolicy,
             ]
@@ -259,6 +261,7 @@ fn watch(fold: &mut PartitionFold, past: &mut Past, records: &[Record]) {
 /// A log folded, with all that came of it.
 pub(crate) struct Folded {
     pub(crate) fold: PartitionFold,
+    past: Past,
     pub(crate) postings: Vec<Posting>,
     pub(crate) outcomes: Vec<Outcome>,
 }
@@ -273,39 +276,45 @@ impl Folded {
     }
 
     pub(crate) fn try_fold(log: &Log, partition: i32, pinned: Option<Digest>) -> Result<Self, FoldError> {
-        let fold =
-            PartitionFold::new(Context::new(partition, pinned), Counters::default(), Digest::default());
-        let mut folded = Self { fold, postings: Vec::new(), outcomes: Vec::new() };
-        let mut past = Past::default();
-        watch(&mut folded.fold, &mut past, &log.records);
-        for record in &log.records {
-            let applied = folded.fold.apply(&mut past, record)?;
-            folded.postings.extend(applied.postings);
-            folded.outcomes.push(applied.outcome);
-        }
+        let mut folded = Self::in_context(log, Context::new(partition, pinned));
+        folded.try_apply(&log.records)?;
         Ok(folded)
+    }
+
+    /// Nothing folded yet; what records of the log correct, supersede or release is watched.
+    pub(crate) fn begin(log: &Log) -> Self {
+        Self::in_context(log, Context::new(0, None))
+    }
+
+    fn in_context(log: &Log, context: Context) -> Self {
+        let mut fold = PartitionFold::new(context, Counters::default(), Digest::default());
+        let mut past = Past::default();
+        watch(&mut fold, &mut past, &log.records);
+        Self { fold, past, postings: Vec::new(), outcomes: Vec::new() }
+    }
+
+    pub(crate) fn apply(&mut self, records: &[Record]) {
+        self.try_apply(records).unwrap();
+    }
+
+    fn try_apply(&mut self, records: &[Record]) -> Result<(), FoldError> {
+        for record in records {
+            let applied = self.fold.apply(&mut self.past, record)?;
+            self.postings.extend(applied.postings);
+            self.outcomes.push(applied.outcome);
+        }
+        Ok(())
     }
 
     /// Folds in batches; between them everything in memory but the context goes through its stored form.
     pub(crate) fn in_batches(log: &Log, sizes: &[usize]) -> Self {
-        let context = Context::new(0, None);
-        let mut folded = Self {
-            fold: PartitionFold::new(context, Counters::default(), Digest::default()),
-            postings: Vec::new(),
-            outcomes: Vec::new(),
-        };
-        let mut past = Past::default();
-        watch(&mut folded.fold, &mut past, &log.records);
+        let mut folded = Self::begin(log);
         let mut rest = log.records.as_slice();
         let mut sizes = sizes.iter().cycle();
         while !rest.is_empty() {
             let (batch, after) = rest.split_at(rest.len().min(*sizes.next().unwrap()));
             rest = after;
-            for record in batch {
-                let applied = folded.fold.apply(&mut past, record).unwrap();
-                folded.postings.extend(applied.postings);
-                folded.outcomes.push(applied.outcome);
-            }
+            folded.apply(batch);
             let stored: Vec<OrgState> = folded.fold.orgs().cloned().collect();
             let mut next = PartitionFold::new(
                 folded.fold.context().clone(),

@@ -204,7 +204,7 @@ CREATE TABLE quarantine (
     PRIMARY KEY (org_id, log_partition, log_offset)
 );
 COMMENT ON TABLE quarantine IS 'Records that were not applied, as they lie in the log, and why; org_id is empty where none could be read';
-CREATE INDEX quarantine_event ON quarantine (org_id, event_id) WHERE event_id IS NOT NULL;
+CREATE INDEX quarantine_event ON quarantine (org_id, event_id, billing_digest) WHERE event_id IS NOT NULL;
 COMMENT ON COLUMN quarantine.billing_digest IS 'Of usage that could be read: with the event id it names what is released';
 COMMENT ON COLUMN quarantine.status IS 'waiting, released or dismissed';
 

@@ -92,7 +92,10 @@ impl Changes {
     fn add_command(&mut self, org: OrgId, record: &Record, raw: RawRecord<'_>, waits: bool) {
         let Body::Command(signed) = &record.body else { return };
         match &signed.command.body {
-            CommandBody::Dismiss(_, dismiss) => self.dismissed.push((org, dismiss.offset)),
+            // What comes later is not dismissed ahead, however the log is cut into batches.
+            CommandBody::Dismiss(_, dismiss) if dismiss.offset < raw.offset => {
+                self.dismissed.push((org, dismiss.offset));
+            }
             CommandBody::Correct(_, correct) if waits => {
                 let value = raw.value.unwrap_or_default().to_vec();
                 self.waiting_corrections.push((org, correct.event_id, raw.offset, value));

@@ -12,6 +12,7 @@ use crate::Ledger;
 use crate::error::LedgerError;
 use crate::rows;
 use crate::rows::allocation::AllocationRow;
+use crate::rows::column;
 use crate::rows::organization::OrganizationRow;
 
 mod charge;
@@ -29,6 +30,8 @@ pub struct Needed {
     pub commands: Vec<(OrgId, CommandId)>,
     /// Events that records of the batch correct, supersede or release.
     pub watched: Vec<(OrgId, EventId)>,
+    /// Usage that records of the batch release: by id and billing digest.
+    pub released: Vec<(OrgId, EventId, Digest)>,
 }
 
 /// What was found of it.
@@ -48,7 +51,7 @@ pub struct Loaded {
     pub commands: Vec<(OrgId, CommandId, Digest)>,
     /// The charges of watched events, as they are now.
     pub charges: Vec<StoredCharge>,
-    /// Usage in the quarantine under watched ids.
+    /// Usage in the quarantine that is to be released, once of each content.
     pub quarantined: Vec<WaitingRecord>,
     /// Closed allocations that the watched charges took from, or that repaid overdraft of their orgs.
     pub closed: Vec<(OrgId, Allocation)>,
@@ -83,8 +86,10 @@ impl Ledger {
         }
         if !needed.watched.is_empty() {
             loaded.charges = self.load_charges(&needed.watched).await?;
-            loaded.quarantined = self.load_quarantined(&needed.watched).await?;
             loaded.closed = self.load_closed(&loaded.charges).await?;
+        }
+        if !needed.released.is_empty() {
+            loaded.quarantined = self.load_quarantined(&needed.released).await?;
         }
         Ok(loaded)
     }
@@ -163,20 +168,22 @@ impl Ledger {
     /// Usage that waited for its org and could not be priced when that was opened is among it.
     async fn load_quarantined(
         &self,
-        watched: &[(OrgId, EventId)],
+        released: &[(OrgId, EventId, Digest)],
     ) -> Result<Vec<WaitingRecord>, LedgerError> {
-        let (orgs, ids): (Vec<String>, Vec<Uuid>) =
-            watched.iter().map(|(org, id)| (org.to_string(), id.0)).unzip();
         let rows = sqlx::query!(
             "SELECT q.append_time, q.key, q.value
-             FROM (SELECT DISTINCT unnest($1::text[]) AS org_id, unnest($2::uuid[]) AS event_id) AS asked
-             JOIN quarantine q ON q.org_id = asked.org_id AND q.event_id = asked.event_id
-             WHERE q.status <> 'released'
-               AND (q.reason <> 'org_not_open'
-                    OR EXISTS (SELECT FROM organizations o WHERE o.org_id = q.org_id))
-             ORDER BY q.org_id, q.log_partition, q.log_offset",
-            &orgs,
-            &ids,
+             FROM (SELECT DISTINCT unnest($1::text[]) AS org_id, unnest($2::uuid[]) AS event_id,
+                       unnest($3::bytea[]) AS billing_digest) AS asked
+             CROSS JOIN LATERAL (
+                 SELECT append_time, key, value FROM quarantine
+                 WHERE org_id = asked.org_id AND event_id = asked.event_id
+                   AND billing_digest = asked.billing_digest AND status <> 'released'
+                   AND (reason <> 'org_not_open'
+                        OR EXISTS (SELECT FROM organizations o WHERE o.org_id = asked.org_id))
+                 LIMIT 1) AS q",
+            &column(released, |(org, ..)| org.as_str()) as _,
+            &column(released, |(_, id, _)| id.0),
+            &column(released, |(.., digest)| digest.0.as_slice()) as _,
         )
         .fetch_all(&self.pool)
         .await?;

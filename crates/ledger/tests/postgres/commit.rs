@@ -79,6 +79,7 @@ async fn an_org_comes_back_as_it_was_written() -> Result<()> {
             (org("other"), CommandId(Uuid::from_u128(9))),
         ],
         watched: Vec::new(),
+        released: Vec::new(),
     };
     let loaded = ledger.load(&needed).await?;
     assert_eq!(loaded.orgs, [state()]);
@@ -114,8 +115,11 @@ async fn waiting_usage_comes_back_in_order_until_it_is_released() -> Result<()> 
     batch.changes.released.push((org("acme"), EventId(Uuid::from_u128(2)), Digest::of(b"billing")));
     ledger.commit(&batch).await?;
     assert_eq!(values(ledger.load(&needed()).await?.waiting), [b"7".to_vec()]);
-    let watched: Vec<_> = [2, 5, 7].map(|id| (org("acme"), EventId(Uuid::from_u128(id)))).into();
-    let needed = || Needed { watched: watched.clone(), ..needed() };
+    let named = |id| (org("acme"), EventId(Uuid::from_u128(id)), Digest::of(b"billing"));
+    let other_content = (org("acme"), EventId(Uuid::from_u128(5)), Digest::of(b"other"));
+    let needed = || Needed { released: [2, 5, 7].map(named).into(), ..needed() };
+    let of_another = Needed { released: vec![other_content], ..Needed::default() };
+    assert!(ledger.load(&of_another).await?.quarantined.is_empty());
     assert_eq!(values(ledger.load(&needed()).await?.quarantined), [b"5".to_vec()]);
     // Once the org is open, what is still there could not be priced: nothing waits, and it may be released by name.
     let mut batch = write(epoch, 11, 12);

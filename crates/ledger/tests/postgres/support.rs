@@ -138,7 +138,7 @@ pub(crate) fn posting(number: i64) -> Posting {
         recorded_at: NOW,
         amount: credits("10"),
         entries: Vec::new(),
-        cause: Cause::Command(Box::new(command), Digest::of(b"payload")),
+        cause: Cause::Command(command.into(), Digest::of(b"payload")),
         digest: Digest::of(b"head"),
     }
 }

@@ -122,7 +122,7 @@ async fn allocations_commands_and_the_quarantine_are_compared_row_by_row() -> Re
         ("priority", "UPDATE ledger.credit_allocations SET priority = 0"),
         ("scope", "UPDATE ledger.credit_allocations SET scope = '{}'"),
         ("remaining", "UPDATE ledger.credit_allocations SET remaining = 7"),
-        ("rejection", "UPDATE ledger.commands SET rejection = 'no'"),
+        ("rejected", "UPDATE ledger.commands SET rejection = 'no'"),
         ("actor", "UPDATE ledger.commands SET actor = 'eve'"),
         ("payload_digest", "UPDATE ledger.commands SET payload_digest = sha256('x')"),
         ("reason", "UPDATE ledger.quarantine SET reason = 'conflict' WHERE log_offset = 3"),

@@ -11,6 +11,7 @@ use crate::command::{Command, CommandBody, CommandKind, Correct, Release, Signed
 use crate::digest::Digest;
 use crate::id::OrgId;
 use crate::record::{QuarantineReason, RecordKey};
+use std::sync::Arc;
 
 /// Most corrections of one org that wait for their events.
 const MAX_WAITING_CORRECTIONS: usize = 1_000;
@@ -86,14 +87,14 @@ impl Context {
             return Ok(Admission::Global(GlobalOutcome { command_id, kind, payload_digest, rejection }));
         };
         past.add_command(org.clone(), command.command_id, payload_digest);
-        Ok(self.admit_org_command(past, org, command.clone(), payload_digest))
+        Ok(self.admit_org_command(past, org, Arc::new(command.clone()), payload_digest))
     }
 
     fn admit_org_command(
         &self,
         past: &mut Past,
         org: OrgId,
-        command: Command,
+        command: Arc<Command>,
         payload_digest: Digest,
     ) -> Admission {
         let may_open = match &command.body {
@@ -120,7 +121,7 @@ impl Context {
         }
         if !was_open {
             admitted.opens = true;
-            let waiting = past.org_mut(&admitted.org).open();
+            let waiting = past.open(&admitted.org);
             admitted.released = waiting
                 .into_iter()
                 .filter_map(|usage| self.admit_waiting(past, usage.event, usage.billing_digest))
@@ -158,7 +159,7 @@ impl Context {
                 before.revision, correct.revision
             )));
         }
-        let by = CorrectedBy::Command(Box::new(command.clone()), *payload_digest);
+        let by = CorrectedBy::Command(Arc::clone(command), *payload_digest);
         let admitted = correction(org, correct.event_id, by, &correct.change, before.clone())
             .map_err(|error| Rejection(error.to_string()))?;
         past.note_charged(org, correct.event_id, || admitted.after.clone());
@@ -176,7 +177,10 @@ impl Context {
             Admission::Quarantined(quarantined) => {
                 Err(Rejection(format!("{}: {}", quarantined.reason, quarantined.detail)))
             }
-            _ => Err(Rejection(format!("usage {event_id} was applied already"))),
+            _ => {
+                past.note_quarantined(&event);
+                Err(Rejection(format!("usage {event_id} was applied already")))
+            }
         }
     }
 }
@@ -184,7 +188,7 @@ impl Context {
 fn wait(
     past: &mut Past,
     org: &OrgId,
-    command: &Command,
+    command: &Arc<Command>,
     payload_digest: Digest,
     correct: &Correct,
 ) -> Result<(), Rejection> {
@@ -202,6 +206,6 @@ fn wait(
             "{MAX_WAITING_CORRECTIONS} corrections of the org wait for their events already"
         ));
     }
-    corrections.insert(event_id, (Box::new(command.clone()), payload_digest));
+    corrections.insert(event_id, (Arc::clone(command), payload_digest));
     Ok(())
 }

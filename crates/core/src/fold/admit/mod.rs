@@ -5,7 +5,7 @@ mod commands;
 mod usage;
 
 use super::context::{Context, Halt};
-use super::past::{ChargedUsage, Past};
+use super::past::{ChargedUsage, KnownEvent, Past};
 use crate::command::{Command, CommandKind};
 use crate::digest::Digest;
 use crate::id::{CommandId, EventId, OrgId};
@@ -36,8 +36,8 @@ pub enum Admission {
 pub enum AdmittedUsage {
     /// To be debited, and the correction that waited for it, if one did.
     First(Box<PricedUsage>, Option<Box<AdmittedCorrection>>),
-    /// Takes the place of an uncertain event.
-    Superseding(Box<AdmittedCorrection>),
+    /// Takes the place of an uncertain event, which was known as this.
+    Superseding(Box<AdmittedCorrection>, KnownEvent),
 }
 
 impl AdmittedUsage {
@@ -46,7 +46,7 @@ impl AdmittedUsage {
     pub fn identity(&self) -> (&OrgId, EventId, Digest) {
         match self {
             Self::First(usage, _) => (&usage.event.org_id, usage.event.event_id, usage.billing_digest),
-            Self::Superseding(correction) => {
+            Self::Superseding(correction, _) => {
                 let (CorrectedBy::Usage(_, digest) | CorrectedBy::Command(_, digest)) = &correction.by;
                 (&correction.org, correction.event_id, *digest)
             }
@@ -88,7 +88,7 @@ pub struct AdmittedCommand {
     /// Whose.
     pub org: OrgId,
     /// What.
-    pub command: Command,
+    pub command: Arc<Command>,
     /// Digest of its payload.
     pub payload_digest: Digest,
     /// Set where it is already clear that it does not hold.
@@ -122,7 +122,7 @@ pub struct AdmittedCorrection {
 #[derive(Debug, Clone, PartialEq)]
 pub enum CorrectedBy {
     /// A command, and the digest of its payload.
-    Command(Box<Command>, Digest),
+    Command(Arc<Command>, Digest),
     /// An event of revision 2, and its billing digest.
     Usage(Arc<UsageEvent>, Digest),
 }

@@ -78,8 +78,8 @@ impl Context {
             };
             return Err((reason, violation.to_string()));
         }
-        if known.is_some() {
-            return supersede(past, event, billing_digest);
+        if let Some(known) = known {
+            return supersede(past, event, billing_digest, known);
         }
         let org = past.org_mut(&event.org_id);
         if !org.open && org.waiting.len() >= MAX_WAITING {
@@ -87,7 +87,7 @@ impl Context {
             return Err((QuarantineReason::TooManyWaiting, detail));
         }
         if !org.open {
-            org.wait(event.clone(), billing_digest);
+            past.wait(event.clone(), billing_digest);
             return Err((QuarantineReason::OrgNotOpen, "waits until its org is opened".to_owned()));
         }
         self.priced(past, event.clone(), billing_digest).map(Admission::Usage)
@@ -148,6 +148,7 @@ fn supersede(
     past: &mut Past,
     event: &Arc<UsageEvent>,
     billing_digest: Digest,
+    known: KnownEvent,
 ) -> Result<Admission, (QuarantineReason, String)> {
     let (org, id) = (&event.org_id, event.event_id);
     let refused = |detail: &str| Err((QuarantineReason::Superseding, detail.to_owned()));
@@ -169,7 +170,7 @@ fn supersede(
     let admitted = correction(org, id, by, &change, before.clone()).map_err(out_of_range)?;
     past.add_event(org.clone(), id, KnownEvent { billing_digest, revision: event.revision });
     past.note_charged(org, id, || admitted.after.clone());
-    Ok(Admission::Usage(AdmittedUsage::Superseding(Box::new(admitted))))
+    Ok(Admission::Usage(AdmittedUsage::Superseding(Box::new(admitted), known)))
 }
 
 /// What a correction changes.

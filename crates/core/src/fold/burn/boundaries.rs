@@ -85,7 +85,7 @@ impl OrgState {
         let Some(opened) = self.find(account, id).filter(|allocation| allocation.period.is_some()) else {
             return Vec::new();
         };
-        let own = self.own(account).iter();
+        let own = self.own(account);
         let mut waiting: Vec<_> = own
             .filter(|a| a.status == AllocationStatus::RollingOver && opened.follows(a))
             .map(|allocation| allocation.id)
@@ -122,7 +122,7 @@ impl OrgState {
     ) -> Result<(), BurnError> {
         let (account, id) = (allocation.account.clone(), allocation.id);
         let kept = self.max_rollover(&allocation).min(allocation.remaining);
-        let next = self.own(&account).iter();
+        let next = self.own(&account);
         let next = next
             .filter(|a| kept.is_positive() && a.status == AllocationStatus::Open && a.follows(&allocation))
             .min_by_key(|a| (a.period.as_ref().map(|period| period.start), a.id))

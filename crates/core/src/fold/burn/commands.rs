@@ -9,6 +9,7 @@ use crate::command::{Account, Adjust, AllocationKind, CommandBody, Extend, Grant
 use crate::id::AllocationId;
 use crate::posting::{Cause, Entry, PostingKind};
 use crate::time::Timestamp;
+use std::sync::Arc;
 
 /// Most scheduled and open allocations of one org.
 pub(super) const MAX_ALLOCATIONS: usize = 100_000;
@@ -54,7 +55,7 @@ impl OrgState {
         book: &mut Book<'_>,
     ) -> CarriedOut {
         let command = &admitted.command;
-        let cause = || Cause::Command(Box::new(command.clone()), admitted.payload_digest);
+        let cause = || Cause::Command(Arc::clone(command), admitted.payload_digest);
         let id = AllocationId(command.command_id.0);
         let at = command.issued_at;
         match &command.body {

@@ -1,5 +1,6 @@
 //! Pure: debits.
 
+use super::super::admit::{AdmittedCorrection, AdmittedUsage};
 use super::super::allocation::AllocationStatus;
 use super::super::past::ChargedUsage;
 use super::super::state::OrgState;
@@ -51,6 +52,26 @@ impl<'usage> Usage<'usage> {
 }
 
 impl OrgState {
+    /// Whether the org's totals stay in their range with this usage. No other total grows beyond that of charges, so that
+    /// what fits is booked without a failure in the middle.
+    pub(in super::super) fn fits(&self, usage: &AdmittedUsage) -> bool {
+        let charged = self.record.totals.charged;
+        let corrected = |correction: &AdmittedCorrection, charged: Credits| {
+            let difference = correction.after.charge.credits.minus(correction.before.charge.credits)?;
+            charged.plus(difference)
+        };
+        let charged = match usage {
+            AdmittedUsage::First(usage, correction) => {
+                let charged = charged.plus(usage.charge.credits);
+                correction.iter().fold(charged, |charged, correction| {
+                    charged.and_then(|charged| corrected(correction, charged))
+                })
+            }
+            AdmittedUsage::Superseding(correction, _) => corrected(correction, charged),
+        };
+        charged.is_ok()
+    }
+
     /// Debits usage: burns allocations in order, the rest by the org's overdraft policy.
     pub(in super::super) fn debit(
         &mut self,
@@ -58,7 +79,6 @@ impl OrgState {
         book: &mut Book<'_>,
     ) -> Result<(), BurnError> {
         let (amount, effective_at) = (usage.charge.credits, usage.event.occurred_at);
-        // Every other total is at most what was charged: if this fits, all of it does, and nothing is half done.
         let charged = self.record.totals.charged.plus(amount)?;
         let mut entries = Vec::new();
         self.burn(&Usage::of(&usage), amount, &mut entries)?;

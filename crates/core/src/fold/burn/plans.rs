@@ -146,7 +146,7 @@ impl OrgState {
             let is_it = |p: &PlanPeriod| p.item == item.id && (p.start, p.end) == period;
             a.status.is_live() && (period.0..period.1).contains(&at) && a.period.as_ref().is_some_and(is_it)
         };
-        self.own(account).iter().filter(in_course).map(|allocation| allocation.id).min()
+        self.own(account).filter(in_course).map(|allocation| allocation.id).min()
     }
 
     /// Adjusts an allocation, never below nothing left.
