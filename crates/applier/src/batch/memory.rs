@@ -289,6 +289,12 @@ impl Memory {
         }
     }
 
+    /// What is in memory of an event.
+    #[cfg(test)]
+    pub(super) fn known(&self, org: &OrgId, id: EventId) -> Option<KnownEvent> {
+        self.events.get(&(org.clone(), id)).map(|(_, known)| *known)
+    }
+
     /// The batch that was asked for last.
     pub(crate) fn batch(&self) -> BatchNumber {
         self.batch

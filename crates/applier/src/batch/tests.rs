@@ -2,16 +2,22 @@
 //! the ledger is that of folding the log once.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
+use fluxori_core::amount::Credits;
 use fluxori_core::command::{
     Account, AllocationKind, Command, CommandBody, CommandKind, Genesis, Grant, IssueKey, RatesPart,
     RatesSeal, Scope,
 };
-use fluxori_core::fold::{Allocation, AllocationStatus, Context, KnownEvent, OrgRecord, OrgState};
+use fluxori_core::fold::{
+    AdmittedCorrection, Allocation, AllocationStatus, ChargedUsage, Context, CorrectedBy, KnownEvent,
+    OrgRecord, OrgState,
+};
 use fluxori_core::id::{AllocationId, CommandId, EventId, GLOBAL_KEY, LogId};
-use fluxori_core::posting::Posting;
-use fluxori_core::rates::{Price, TokenPrices, part_digest, revision_digest};
+use fluxori_core::posting::{Cause, Posting, PostingKind, PricedUsage};
+use fluxori_core::pricing;
+use fluxori_core::rates::{Price, Rates, TokenPrices, part_digest, revision_digest};
 use fluxori_core::record::partition_of;
 use fluxori_core::usage::{UsageEvent, UsageFields};
 use fluxori_wire::{Issuer, encode_usage};
@@ -20,7 +26,7 @@ use uuid::Uuid;
 
 use super::*;
 use fluxori_core::id::OrgId;
-use fluxori_ledger::{GlobalRecord, Loaded, Needed, QuarantineRow, WaitingRecord};
+use fluxori_ledger::{GlobalRecord, Loaded, Needed, PostingRow, QuarantineRow, WaitingRecord};
 
 const NOW: i64 = 1_795_348_800_000;
 const PARTITIONS: i32 = 2;
@@ -398,4 +404,70 @@ proptest! {
         prop_assert_eq!(whole.cursor.as_ref().map(|c| (c.outcomes, c.counters)), cut.cursor.as_ref().map(|c| (c.outcomes, c.counters)));
         prop_assert_eq!(whole.waiting.len(), cut.waiting.len());
     }
+}
+
+/// What a batch did to one event: charged it first, or superseded it.
+fn did(event: &Arc<UsageEvent>, superseded: bool) -> BatchWrite {
+    let charge = pricing::price(event, &Rates::default()).unwrap();
+    let before = ChargedUsage::of(event, &charge);
+    let billing_digest = event.billing_digest();
+    let correction = AdmittedCorrection {
+        org: event.org_id.clone(),
+        event_id: event.event_id,
+        by: CorrectedBy::Usage(Arc::clone(event), billing_digest),
+        quantities: event.quantities(),
+        after: before.clone(),
+        before,
+    };
+    let cause = match superseded {
+        true => Cause::Correction(Box::new(correction), Vec::new()),
+        false => Cause::Usage(Box::new(PricedUsage { event: Arc::clone(event), billing_digest, charge })),
+    };
+    let posting = Posting {
+        org: event.org_id.clone(),
+        number: 1,
+        kind: if superseded { PostingKind::Correct } else { PostingKind::Debit },
+        effective_at: event.occurred_at,
+        recorded_at: event.occurred_at,
+        amount: Credits::ZERO,
+        entries: Vec::new(),
+        cause,
+        digest: Digest::default(),
+    };
+    let cursor = Cursor {
+        next_offset: 1,
+        log_time: Timestamp::MIN,
+        last_append_time: Timestamp::MIN,
+        last_record_digest: Digest::default(),
+        outcomes: Digest::default(),
+        counters: fluxori_core::fold::Counters::default(),
+    };
+    let changes = Changes { postings: vec![PostingRow { offset: 0, posting }], ..Changes::default() };
+    BatchWrite { partition: HERE, epoch: 1, start_offset: 0, cursor, orgs: Vec::new(), changes }
+}
+
+#[test]
+fn an_id_that_a_batch_in_flight_superseded_is_not_forgotten_with_the_batch_that_charged_it() {
+    let event = |revision| {
+        let (id, org) = (EventId(Uuid::from_u128(1 | 7 << 76 | 2 << 62)), "acme".parse().unwrap());
+        let (module, provider) = ("pim".parse().unwrap(), "openai".parse().unwrap());
+        let at = Timestamp::from_millis(NOW);
+        let mut fields = UsageFields::new(id, at, org, module, provider, "gpt-5".parse().unwrap());
+        fields.revision = revision;
+        Arc::new(UsageEvent::new(fields).unwrap())
+    };
+    let (first, second) = (event(1), event(2));
+    let mut fold = Store::default().take_over();
+    let mut memory = Memory::new();
+    let nothing = Decoded::new(Batch::new(HERE, 0));
+    for (batch, (event, superseded)) in [(&first, false), (&second, true)].into_iter().enumerate() {
+        _ = memory.ask(&fold, &nothing);
+        assert_eq!(memory.batch(), u64::try_from(batch + 1).unwrap());
+        memory.learn(&did(event, superseded));
+    }
+    // The first batch is committed, the second is in flight.
+    memory.trim(&mut fold, 1, Bounds { orgs: 10, events: 0 });
+    assert_eq!(memory.known(&first.org_id, first.event_id).map(|known| known.revision), Some(2));
+    memory.trim(&mut fold, 2, Bounds { orgs: 10, events: 0 });
+    assert_eq!(memory.known(&first.org_id, first.event_id), None);
 }

@@ -66,7 +66,6 @@ pub struct OrgRecord {
 }
 
 /// Sorted. Boxed, so that an org with the most allocations moves 8 bytes of each to make place for one.
-#[expect(clippy::vec_box, reason = "small to move")]
 type Boxes<T> = Vec<Box<T>>;
 
 /// The state of one open org: everything that its next posting depends on.

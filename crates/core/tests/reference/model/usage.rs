@@ -16,6 +16,7 @@ const SECONDS_OF_A_DAY: u64 = 86_400;
 /// Most events that wait for an org to open.
 const MOST_WAITING: usize = 10_000;
 
+#[expect(clippy::large_enum_variant, reason = "a model need not be fast")]
 pub(crate) enum Verdict {
     Debit(Option<Price>, Amount),
     /// Takes the place of the event of this debit.
