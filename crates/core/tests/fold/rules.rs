@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fluxori_core::command::{
-    Adjust, AllocationKind, Change, CommandBody, CommandKind, Correct, IssueKey, OverdraftPolicy, Policy,
-    Release,
+    Adjust, AllocationKind, Change, CommandBody, CommandKind, Correct, IssueKey, OverdraftPolicy, Plan,
+    PlanItem, Policy, Release, Scope, SetPlan, Share,
 };
 use fluxori_core::fold::{AllocationStatus, FoldError, Halt, OrgState, Outcome};
 use fluxori_core::id::AllocationId;
+use fluxori_core::period::{IntervalUnit, Recurrence};
 use fluxori_core::posting::{PostingKind, Target};
 use fluxori_core::record::{Body, QuarantineReason, RecordKey};
 use fluxori_core::usage::{Certainty, UsageFields};
@@ -452,4 +453,42 @@ fn usage_beyond_the_range_of_totals_is_refused_whole_and_can_be_released_once_it
         [&(PostingKind::Setting, credits("0")), &(debit, credits("8")), &(correct, credits("-8"))]
     );
     assert_eq!(folded.org("acme").record.totals.charged, charged);
+}
+
+#[test]
+fn the_largest_plan_is_carried_out_opened_and_taken_off() {
+    let mut log = Log::new();
+    log.grant("acme", grant("1"));
+    let item = PlanItem {
+        id: "credits".parse().unwrap(),
+        kind: AllocationKind::Quota,
+        amount: credits("100"),
+        share: Share::User,
+        priority: 0,
+        scope: Scope::default(),
+        purchased: false,
+        max_rollover: credits("0"),
+        recurrence: Recurrence {
+            every: 1,
+            unit: IntervalUnit::Day,
+            anchor: "2026-01-01T00:00:00".parse().unwrap(),
+            time_zone: "UTC".parse().unwrap(),
+        },
+        period_start: T0,
+        period_end: T0.after(minutes(24 * 60)),
+    };
+    let users = (0..10_000).map(|number| format!("user-{number}").parse().unwrap()).collect();
+    let plan = Plan { name: "all".parse().unwrap(), trial: false, seats: 0, users, items: vec![item] };
+    let set = |effective_at, plan| CommandBody::SetPlan(org("acme"), SetPlan { effective_at, plan });
+    log.command("acme", set(T0, Some(plan)));
+    log.tick();
+    log.now = T0.after(minutes(12 * 60));
+    log.command("acme", set(T0.after(minutes(12 * 60)), None));
+    let folded = Folded::of(&log);
+    assert_eq!((folded.org("acme").allocation_count(), folded.fold.counters().rejected), (10_001, 0));
+    assert_eq!(folded.org("acme").balance().unwrap(), credits("500001"));
+    log.now = T0.after(minutes(48 * 60));
+    log.tick();
+    let folded = Folded::of(&log);
+    assert_eq!(folded.org("acme").balance().unwrap(), credits("1"));
 }

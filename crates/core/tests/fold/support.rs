@@ -84,6 +84,7 @@ impl Log {
                 CommandKind::Grant,
                 CommandKind::Correct,
                 CommandKind::Release,
+                CommandKind::SetPlan,
                 CommandKind::Adjust,
                 CommandKind::SetPolicy,
             ]
