@@ -9,7 +9,7 @@ use crate::consumer::{Consumer, Stretch};
 use crate::floor::{Floor, drop_database};
 use crate::log::{Bench, Log};
 use crate::workload::Spread;
-use crate::{grown, lag};
+use crate::{grown, lag, rebuild};
 
 /// How much is measured.
 #[derive(Debug, Clone)]
@@ -49,6 +49,7 @@ pub(crate) struct Figures {
     ratio: Option<f64>,
     hot_org_per_s: Option<f64>,
     lag_p99_ms: Option<f64>,
+    rebuild_ratio: Option<f64>,
     cpu_us: Option<f64>,
     rss_mb: Option<f64>,
     grown_ratio: Option<f64>,
@@ -59,12 +60,20 @@ impl Figures {
         let begin = Instant::now();
         let say = |text: &str| eprintln!("[{:6.1} s] {text}", begin.elapsed().as_secs_f32());
         let mut figures = Self::default();
-        if plan.wants("live") || plan.wants("lag") || plan.wants("grown") {
+        if plan.wants("live") || plan.wants("rebuild") || plan.wants("lag") || plan.wants("grown") {
             say(&format!("making a log of {} events", plan.warm_up + plan.events));
             let mut log = Log::new(bench, "live", 10_000, Spread::Zipf)?;
             log.fill(plan.warm_up + plan.events)?;
             if plan.wants("live") {
                 figures.live(&log, plan, &say)?;
+            }
+            if plan.wants("rebuild") {
+                say("rebuilding the ledger from the whole log");
+                let live = match figures.debits_per_s {
+                    Some(live) => live,
+                    None => one_run(&log, "beside", i64::try_from(plan.warm_up)?)?.debits_per_s,
+                };
+                figures.rebuild_ratio = Some(rebuild::records_per_s(&log)? / live);
             }
             if plan.wants("grown") && !plan.quick {
                 say("filling the table with 20 million postings");
@@ -155,6 +164,7 @@ impl Figures {
         show("debits by floor", self.ratio, "0.9 or more");
         show("one org alone, debits per second", self.hot_org_per_s, "80,000 or more");
         show("append to commit at 50,000/s, p99, ms", self.lag_p99_ms, "150 or less");
+        show("rebuild's rate by the live one", self.rebuild_ratio, "1 or more");
         show("consumer's CPU per debit, us", self.cpu_us, "4 or less");
         show("consumer's memory with 100,000 orgs, MB", self.rss_mb, "500 or less");
         show("rate after 20 million postings by rate before", self.grown_ratio, "0.9 or more");
@@ -167,7 +177,7 @@ impl Figures {
             "ratio": rounded(self.ratio, 1000.0),
             "hot_org_per_s": rounded(self.hot_org_per_s, 1.0),
             "lag_p99_ms": rounded(self.lag_p99_ms, 1.0),
-            "rebuild_ratio": null,
+            "rebuild_ratio": rounded(self.rebuild_ratio, 1000.0),
             "cpu_us": rounded(self.cpu_us, 100.0),
             "rss_mb": rounded(self.rss_mb, 1.0),
             "grown_ratio": rounded(self.grown_ratio, 1000.0),

@@ -9,6 +9,7 @@ mod floor;
 mod grown;
 mod lag;
 mod log;
+mod rebuild;
 mod workload;
 
 use anyhow::{Context as _, Result};
@@ -26,7 +27,7 @@ struct Arguments {
     /// The JSON object alone, without the table.
     #[arg(long)]
     json: bool,
-    /// Only these figures, separated by commas: live, hot, lag, memory, grown.
+    /// Only these figures, separated by commas: live, rebuild, hot, lag, memory, grown.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
 }
