@@ -224,8 +224,8 @@ impl Default for LedgerConfig {
             group: "fluxori-ledger".into(),
             batch_max_records: 5_000,
             batch_linger_ms: 20,
-            max_orgs_in_memory: 150_000,
-            max_events_in_memory: 400_000,
+            max_orgs_in_memory: 50_000,
+            max_events_in_memory: 200_000,
         }
     }
 }
