@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,8 @@ const TURN: usize = 2_000;
 #[derive(Debug)]
 pub struct Batches {
     receiver: mpsc::Receiver<Batch>,
+    /// Whether the worker waits: a batch that is not full grows until then.
+    waits: Arc<AtomicBool>,
     poller: Thread,
     stop: CancellationToken,
 }
@@ -28,11 +31,14 @@ impl Batches {
     ///
     /// Dropping the future while it waits loses nothing.
     pub async fn next(&mut self) -> Option<Batch> {
+        self.waits.store(true, Ordering::Relaxed);
+        self.poller.unpark();
         let batch = tokio::select! {
             biased;
             () = self.stop.cancelled() => None,
             batch = self.receiver.recv() => batch,
         };
+        self.waits.store(false, Ordering::Relaxed);
         self.poller.unpark();
         batch
     }
@@ -42,6 +48,8 @@ impl Batches {
 pub(super) struct Slot {
     queue: PartitionQueue<GroupContext>,
     sender: mpsc::Sender<Batch>,
+    /// Whether the worker waits for a batch.
+    worker_waits: Arc<AtomicBool>,
     open: Batch,
     opened: Instant,
     topic: Arc<str>,
@@ -78,9 +86,11 @@ impl Slot {
         // One batch waits here while another grows.
         let (sender, receiver) = mpsc::channel(1);
         let label = partition.to_string();
+        let waits = Arc::new(AtomicBool::new(false));
         let slot = Self {
             queue,
             sender,
+            worker_waits: Arc::clone(&waits),
             open: Batch::new(partition, start),
             opened: Instant::now(),
             topic,
@@ -88,7 +98,7 @@ impl Slot {
             batches: metrics::counter!("stream_batches_total", "partition" => label),
             stop: stop.clone(),
         };
-        (slot, Batches { receiver, poller, stop })
+        (slot, Batches { receiver, waits, poller, stop })
     }
 
     /// The offset of the record that is due next.
@@ -96,7 +106,8 @@ impl Slot {
         self.open.end()
     }
 
-    /// Moves records from the queue into batches, and full or lingering batches to the worker.
+    /// Moves records from the queue into batches, and batches to the worker: full ones as soon as there is room, others
+    /// once they have lingered and the worker waits. What comes meanwhile need not wait behind a small batch.
     pub(super) fn turn(&mut self, options: &ConsumerOptions) -> Turn {
         let mut came = 0;
         while came < TURN {
@@ -136,7 +147,10 @@ impl Slot {
         if due > Instant::now() {
             return Turn::Idle(Some(due));
         }
-        self.hand_over();
+        // When it begins to wait, it wakes the thread.
+        if self.worker_waits.load(Ordering::Relaxed) {
+            self.hand_over();
+        }
         Turn::Idle(None)
     }
 
