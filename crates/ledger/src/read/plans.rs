@@ -10,8 +10,8 @@ const PAGE: i64 = 1_000;
 
 impl Ledger {
     /// Of the page of plans after org `last` (from the first on if none), by org, those of which an item's last granted
-    /// period ends before `until` for some account; and the last org of the page, none after the last page. Each plan is
-    /// as of one moment, several pages are not.
+    /// period ends before `until` for some account; and the last org of the page, none if it is
+    /// empty: it was the last one. Each plan is as of one moment, several pages are not.
     pub async fn plans_due(
         &self,
         until: Timestamp,
