@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fluxori_core::record::partition_of;
 use fluxori_emitter::{Delivered, EmitError, Emitted, Emitter, EmitterOptions};
@@ -33,13 +33,12 @@ fn a_full_queue_gives_the_event_back_at_once_and_takes_no_number() {
     let mut options = EmitterOptions::new("127.0.0.1:1");
     options.queue_events = 10;
     let emitter = Emitter::new(options).unwrap();
-    let started = Instant::now();
     for n in 0..10 {
         queued(emitter.emit(event("acme", n)));
     }
     let extra = event("acme", 10);
+    // Had it waited, there would be room only when those before it have expired, and then it would be queued.
     let Emitted::Rejected { event, reason } = emitter.emit(extra.clone()) else { panic!("was queued") };
-    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     assert_eq!(*event, extra, "as it was given, without a number");
     assert_eq!(reason, EmitError::QueueFull { queue_events: 10 });
     assert!(reason.is_transient());

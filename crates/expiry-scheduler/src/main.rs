@@ -77,7 +77,7 @@ async fn serve(context: Context, once: bool) -> Result<(), Failed> {
     if once {
         tick(&ticker, &kafka.brokers, &check, &stop).await?;
         if let Some(mut planner) = planner {
-            planner.publish_due(clock::now().into()).await?;
+            planner.publish_due().await?;
         }
         return Ok(());
     }
@@ -128,7 +128,7 @@ async fn publish_plans(
 ) {
     let mut well = true;
     while stop.run_until_cancelled(interval.tick()).await.is_some() {
-        match stop.run_until_cancelled(planner.publish_due(clock::now().into())).await {
+        match stop.run_until_cancelled(planner.publish_due()).await {
             None => return,
             Some(Ok(())) => {
                 if !well {

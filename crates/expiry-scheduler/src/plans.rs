@@ -1,27 +1,32 @@
 //! One round of plans: the grants of periods that are due, read from the ledger and published into the log.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fluxori_core::command::Command;
+use fluxori_core::fold::PlanState;
 use fluxori_core::id::{ItemId, LogId, OrgId};
 use fluxori_core::record::partition_of;
 use fluxori_core::time::Timestamp;
 use fluxori_ledger::{Ledger, LedgerError};
-use fluxori_runtime::Config;
-use fluxori_stream::{Delivery, Publisher, StreamError};
+use fluxori_runtime::{Config, clock};
+use fluxori_stream::{Delivery, Position, Publisher, StreamError};
 use fluxori_wire::{Issuer, WireError};
 use metrics::{counter, gauge};
 
-use crate::periods::{NoPeriod, Published, Round, Series};
+use crate::periods::{Bounds, Due, NextOffsets, Published, Round, Sent, Series, has_come_to};
 use crate::ticks::Ticker;
 
 /// At most so many grants a round.
 const LIMIT: usize = 10_000;
 /// How long a query waits for a connection.
 const CONNECTION_PATIENCE: Duration = Duration::from_secs(5);
-/// Postgres counts as away when reading the plans takes longer.
+/// Postgres counts as away when one statement takes longer.
 const READING: Duration = Duration::from_secs(60);
+/// How long a round waits for the ledger to come to what it published.
+const LEDGER_PATIENCE: Duration = Duration::from_secs(10);
+/// How often it looks.
+const LEDGER_POLL: Duration = Duration::from_millis(100);
 
 /// Why periods are not published.
 #[derive(Debug, thiserror::Error)]
@@ -55,12 +60,11 @@ pub(crate) struct Planner {
     issuer: Issuer,
     publisher: Publisher,
     partitions: i32,
-    horizon: Duration,
-    /// What the brokers have and the ledger has not come to. Forgetting it would only repeat grants that are carried
-    /// out once.
+    bounds: Bounds,
+    /// Forgetting it would only repeat grants that are carried out once.
     published: Published,
     /// The items that were complained about.
-    skipped: BTreeSet<(OrgId, ItemId)>,
+    complained: BTreeSet<(OrgId, ItemId)>,
 }
 
 impl Planner {
@@ -83,50 +87,93 @@ impl Planner {
             issuer,
             publisher: ticker.publisher().clone(),
             partitions: ticker.partitions(),
-            horizon: scheduler.plan_horizon(),
+            bounds: Bounds {
+                horizon: scheduler.plan_horizon(),
+                limit: LIMIT,
+                pause: scheduler.plan_interval(),
+            },
             published: Published::new(),
-            skipped: BTreeSet::new(),
+            complained: BTreeSet::new(),
         }))
     }
 
-    /// Publishes the periods that are due at `now`, and waits until the broker has them.
-    pub(crate) async fn publish_due(&mut self, now: Timestamp) -> Result<(), PlanError> {
-        let plans = tokio::time::timeout(READING, self.ledger.plans_due(now.after(self.horizon)));
-        let plans = plans.await.map_err(|_| PlanError::Silent)??;
-        let round = Round::of(&plans, now, self.horizon, LIMIT, &mut self.published);
-        gauge!("scheduler_periods_overdue").set(count(round.overdue));
-        self.complain(&round.skipped);
-        self.publish(round).await
-    }
-
-    /// The first grants of all series, then the second, and so on: a grant must be in the log before the one after it
-    /// goes out, because the ledger refuses a period that does not follow the last, once and for all.
-    async fn publish(&mut self, round: Round) -> Result<(), PlanError> {
-        let mut waiting: Vec<_> =
-            round.due.into_iter().map(|due| (due.series, due.grants.into_iter())).collect();
-        let mut failed = None;
-        while !waiting.is_empty() {
-            let mut sent = Vec::new();
-            for (series, mut grants) in waiting {
-                let Some((command, end)) = grants.next() else { continue };
-                match self.enqueue(&series, &command) {
-                    Ok(delivery) => sent.push((series, grants, end, delivery)),
-                    Err(error) => failed = failed.or(Some(error)),
-                }
-            }
-            waiting = Vec::new();
-            for (series, grants, end, delivery) in sent {
-                match delivery.await {
-                    Ok(_) => {
-                        counter!("scheduler_periods_published_total").increment(1);
-                        self.published.insert(series.clone(), end);
-                        waiting.push((series, grants));
-                    }
-                    Err(error) => failed = failed.or(Some(error.into())),
-                }
+    /// Publishes the periods that are due and waits until the broker has them; then what follows them, as long as the
+    /// ledger comes to them soon. So all that is missing after a pause is granted at once, and what cannot be granted now
+    /// is left to the next call.
+    pub(crate) async fn publish_due(&mut self) -> Result<(), PlanError> {
+        loop {
+            let sent = self.round(clock::now().into()).await?;
+            if !self.reaches_any(&sent).await? {
+                return Ok(());
             }
         }
-        failed.map_or(Ok(()), Err)
+    }
+
+    /// One round: at most one grant of each series.
+    async fn round(&mut self, now: Timestamp) -> Result<Vec<Position>, PlanError> {
+        let ledger = self.next_offsets().await?;
+        let plans = self.plans_due(now.after(self.bounds.horizon)).await?;
+        let round = Round::of(&plans, now, &ledger, self.bounds, &mut self.published);
+        gauge!("scheduler_periods_overdue").set(count(round.overdue));
+        gauge!("scheduler_periods_skipped").set(count(round.skipped.len()));
+        gauge!("scheduler_periods_passed_over").set(count(round.passed_over.len()));
+        self.complain(&round);
+        self.publish(round.due, now).await
+    }
+
+    async fn plans_due(&self, until: Timestamp) -> Result<Vec<(OrgId, PlanState)>, PlanError> {
+        let (mut plans, mut last) = (Vec::new(), None);
+        loop {
+            let (due, next) = answered(self.ledger.plans_due(until, last.as_ref())).await?;
+            plans.extend(due);
+            if next.is_none() {
+                return Ok(plans);
+            }
+            last = next;
+        }
+    }
+
+    async fn next_offsets(&self) -> Result<NextOffsets, PlanError> {
+        let cursors = answered(self.ledger.cursors()).await?;
+        Ok(cursors.into_iter().map(|cursor| (cursor.partition, cursor.cursor.next_offset)).collect())
+    }
+
+    /// Waits until the ledger has come to all of `sent`, but not for long; whether it has come to any.
+    async fn reaches_any(&self, sent: &[Position]) -> Result<bool, PlanError> {
+        if sent.is_empty() {
+            return Ok(false);
+        }
+        let begin = Instant::now();
+        loop {
+            let ledger = self.next_offsets().await?;
+            let reached = sent.iter().filter(|position| has_come_to(&ledger, **position)).count();
+            if reached == sent.len() || begin.elapsed() >= LEDGER_PATIENCE {
+                return Ok(reached > 0);
+            }
+            tokio::time::sleep(LEDGER_POLL).await;
+        }
+    }
+
+    async fn publish(&mut self, due: Vec<Due>, now: Timestamp) -> Result<Vec<Position>, PlanError> {
+        let (mut under_way, mut sent, mut failed) = (Vec::new(), Vec::new(), None);
+        for due in due {
+            match self.enqueue(&due.series, &due.command) {
+                Ok(delivery) => under_way.push((due, delivery)),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        for (Due { series, start, times, .. }, delivery) in under_way {
+            match delivery.await {
+                Ok(position) => {
+                    counter!("scheduler_periods_published_total").increment(1);
+                    let times = times.saturating_add(1);
+                    self.published.insert(series, Sent { start, position, at: now, times });
+                    sent.push(position);
+                }
+                Err(error) => failed = failed.or(Some(error.into())),
+            }
+        }
+        failed.map_or(Ok(sent), Err)
     }
 
     fn enqueue(&self, series: &Series, command: &Command) -> Result<Delivery, PlanError> {
@@ -136,18 +183,34 @@ impl Planner {
     }
 
     /// Says once of each item that it has no next period, and why.
-    fn complain(&mut self, skipped: &[(Series, NoPeriod)]) {
-        gauge!("scheduler_periods_skipped").set(count(skipped.len()));
+    fn complain(&mut self, round: &Round) {
         let mut now = BTreeSet::new();
-        for (series, problem) in skipped {
+        let skipped = round.skipped.iter().map(|(series, problem)| (series, Some(problem)));
+        for (series, problem) in skipped.chain(round.passed_over.iter().map(|series| (series, None))) {
             let item = (series.org.clone(), series.item.clone());
-            if now.insert(item.clone()) && !self.skipped.contains(&item) {
-                let Series { org, item, .. } = series;
-                tracing::warn!(%org, %item, "no period can be granted, set a plan that mends it: {problem}");
+            if !now.insert(item.clone()) || self.complained.contains(&item) {
+                continue;
+            }
+            let Series { org, item, .. } = series;
+            match problem {
+                Some(problem) => {
+                    tracing::warn!(%org, %item, "no period can be granted, set a plan that mends it: {problem}");
+                }
+                None => tracing::warn!(
+                    %org, %item,
+                    "a period was published and the ledger has not taken it, trying again: look for it in the quarantine \
+                     and, rejected, in the table commands"
+                ),
             }
         }
-        self.skipped = now;
+        self.complained = now;
     }
+}
+
+/// What a read of the ledger gives, unless Postgres keeps it waiting.
+async fn answered<T>(read: impl Future<Output = Result<T, LedgerError>>) -> Result<T, PlanError> {
+    let answer = tokio::time::timeout(READING, read).await;
+    Ok(answer.map_err(|_| PlanError::Silent)??)
 }
 
 fn count(number: usize) -> f64 {

@@ -59,7 +59,51 @@ impl State {
     fn is_alive(&self) -> bool {
         run_folder::is_alive(&self.run_folder)
     }
+
+    /// Whether its servers run, as far as is known: the supervisor takes `up.json` back when all of them have ended.
+    fn is_up(&self, stack_folder: &Path) -> Result<bool> {
+        Ok(Self::read(stack_folder)?.is_some_and(|state| state.pid == self.pid))
+    }
+
+    /// Waits until the servers have ended, and then until their data are removed.
+    fn wait_for_end(&self, stack_folder: &Path, limits: Limits) -> Result<()> {
+        let begin = Instant::now();
+        let mut removing_since = None;
+        while self.is_alive() {
+            if removing_since.is_none() && !self.is_up(stack_folder)? {
+                removing_since = Some(Instant::now());
+            }
+            let pid = self.pid;
+            match removing_since {
+                None => ensure!(
+                    begin.elapsed() < limits.servers,
+                    "the stack's servers do not end; their supervisor is process {pid}"
+                ),
+                Some(since) => ensure!(
+                    since.elapsed() < limits.data,
+                    "the stack's servers have ended, and their data in {} are still being removed by process {pid}",
+                    self.run_folder.display()
+                ),
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
 }
+
+/// How long [`down`] waits.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// For servers to end.
+    servers: Duration,
+    /// For their data to be removed.
+    data: Duration,
+}
+
+/// A server is killed that has not ended after ten seconds, and has to give its memory back. What long tests and
+/// benches leave behind are gigabytes in tens of thousands of files: to remove them takes a busy machine longer than
+/// servers take to end.
+const LIMITS: Limits = Limits { servers: Duration::from_secs(60), data: Duration::from_mins(10) };
 
 const FILE: &str = "up.json";
 
@@ -91,7 +135,7 @@ pub fn up(options: &Options) -> Result<Up> {
 /// Stops what [`up`] has left running, with its data; `false` when nothing was.
 ///
 /// # Errors
-/// When it does not stop within 30 seconds.
+/// When its servers do not end within a minute, or their data are not removed within ten more.
 pub fn down(options: &Options) -> Result<bool> {
     let folder = paths::stack_folder(options)?;
     let _lock = lock(&folder)?;
@@ -104,14 +148,7 @@ pub fn down(options: &Options) -> Result<bool> {
     }
     let pid = i32::try_from(state.pid).context("up.json names a process that cannot be")?;
     kill(Pid::from_raw(pid), Signal::SIGTERM).context("cannot signal the stack's supervisor")?;
-    let begin = Instant::now();
-    while state.is_alive() {
-        ensure!(
-            begin.elapsed() < Duration::from_secs(30),
-            "the stack's supervisor (process {pid}) does not stop"
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    state.wait_for_end(&folder, LIMITS)?;
     Ok(true)
 }
 
@@ -120,4 +157,51 @@ fn lock(folder: &Path) -> Result<File> {
     let lock = File::create(folder.join("up.lock"))?;
     lock.lock()?;
     Ok(lock)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEVER: Duration = Duration::from_hours(1);
+
+    /// A run of this process that is up, and its lock.
+    fn up(stack_folder: &Path) -> (State, File) {
+        let run_folder = stack_folder.join("run-1");
+        let lock = File::create(run_folder.with_extension("lock")).unwrap();
+        lock.lock().unwrap();
+        let endpoints = Endpoints {
+            kafka_brokers: String::new(),
+            database_url: String::new(),
+            clickhouse_url: String::new(),
+        };
+        State::write(stack_folder, &run_folder, &endpoints).unwrap();
+        (State::read(stack_folder).unwrap().unwrap(), lock)
+    }
+
+    #[test]
+    fn data_may_take_longer_to_remove_than_servers_to_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let (state, lock) = up(folder.path());
+        State::remove(folder.path()).unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope
+                .spawn(|| state.wait_for_end(folder.path(), Limits { servers: Duration::ZERO, data: NEVER }));
+            std::thread::sleep(Duration::from_millis(200));
+            assert!(!waiting.is_finished());
+            drop(lock);
+            waiting.join().unwrap().unwrap();
+        });
+    }
+
+    #[test]
+    fn whatever_does_not_end_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let (state, _lock) = up(folder.path());
+        let ended = state.wait_for_end(folder.path(), Limits { servers: Duration::ZERO, data: NEVER });
+        assert!(ended.unwrap_err().to_string().contains("servers do not end"));
+        State::remove(folder.path()).unwrap();
+        let ended = state.wait_for_end(folder.path(), Limits { servers: NEVER, data: Duration::ZERO });
+        assert!(ended.unwrap_err().to_string().contains("run-1 are still being removed"));
+    }
 }

@@ -28,8 +28,9 @@ pub(crate) struct Launched {
     pub(crate) run_folder: PathBuf,
 }
 
-/// Longest time that a run may take to stop, before its supervisor is killed.
-const STOP_LIMIT: Duration = Duration::from_secs(30);
+/// Longest time that a run may take to stop, before its supervisor is killed: its servers get ten seconds, the rest is for
+/// the removal of their data, which the next run goes on with.
+const STOP_LIMIT: Duration = Duration::from_mins(2);
 
 /// The services that the environment does not name.
 fn ours(named: &PartialEndpoints) -> Vec<Service> {

@@ -1,4 +1,4 @@
-//! Child processes of the supervisor: started so that they die with it, stopped in order, and quoted when they fail.
+//! Child processes of the supervisor: started so that they die with it, stopped, and quoted when they fail.
 
 use std::fs::File;
 use std::os::unix::process::CommandExt;

@@ -82,9 +82,9 @@ impl Server {
             stop: &StopFlag::default(),
             progress: &|_| {},
         };
-        let (prepared, abort_signal) = match service {
-            Service::Kafka => (kafka::prepare(&setup)?, Signal::SIGKILL),
-            Service::Postgres => (postgres::prepare(&setup)?, Signal::SIGQUIT),
+        let prepared = match service {
+            Service::Kafka => kafka::prepare(&setup)?,
+            Service::Postgres => postgres::prepare(&setup)?,
             Service::Clickhouse => bail!("nobody starts a ClickHouse of its own"),
         };
         let log = setup.log();
@@ -102,7 +102,7 @@ impl Server {
             probe: prepared.probe,
             log,
             small_disk: disk,
-            abort_signal,
+            abort_signal: prepared.abort_signal,
             run: Some(run),
         };
         server.record()?;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use e2e::{RawLog, eventually, shared, text, unique, verify};
+use e2e::{RawLog, eventually, quarantined, shared, started, text, unique, verify};
 use fluxori_core::command::{
     AllocationKind, Command, CommandBody, Plan, PlanItem, Policy, Scope, SetPlan, Share,
 };
@@ -20,8 +20,8 @@ fn command(at: Timestamp, body: CommandBody) -> Command {
     Command { command_id: CommandId(Uuid::now_v7()), issued_at: at, actor, reason, reference: None, body }
 }
 
-/// 1,000 credits a year, from a recurrence whose boundary is the end of the period in course.
-fn plan(start: Timestamp, end: Timestamp) -> Result<Plan> {
+/// 1,000 credits a period, from a recurrence whose boundary is the end of the period in course.
+fn plan(unit: IntervalUnit, start: Timestamp, end: Timestamp) -> Result<Plan> {
     Ok(Plan {
         name: "team".parse()?,
         trial: false,
@@ -38,7 +38,7 @@ fn plan(start: Timestamp, end: Timestamp) -> Result<Plan> {
             max_rollover: "200".parse()?,
             recurrence: Recurrence {
                 every: 1,
-                unit: IntervalUnit::Year,
+                unit,
                 anchor: end.to_datetime().context("out of range")?.naive_utc(),
                 time_zone: "UTC".parse()?,
             },
@@ -61,7 +61,7 @@ fn the_next_period_is_granted_once_by_two_schedulers_and_the_last_rolls_over() -
     let issuer = Issuer::read(&pipeline.keys_folder().join("cli.key"))?;
     let policy = Policy { grace: Duration::ZERO, ..Policy::default() };
     log.publish(&org, &issuer.sign(&command(now, CommandBody::OpenOrg(id.clone(), policy)))?)?;
-    let set_plan = SetPlan { effective_at: now, plan: Some(plan(start, end)?) };
+    let set_plan = SetPlan { effective_at: now, plan: Some(plan(IntervalUnit::Year, start, end)?) };
     log.publish(&org, &issuer.sign(&command(now, CommandBody::SetPlan(id, set_plan)))?)?;
 
     let postings = |kind: &str| -> Result<Vec<Value>> {
@@ -83,8 +83,52 @@ fn the_next_period_is_granted_once_by_two_schedulers_and_the_last_rolls_over() -
     assert_eq!((postings("close")?.len(), postings("rollover")?.len()), (1, 1));
     let balance = pipeline.get("edge", &format!("/v1/balance?org_id={org}"))?;
     assert_eq!(text(&balance.body, "balance")?, "1200");
-    assert!(e2e::quarantined(&pipeline, &org)?.is_empty());
+    assert!(quarantined(&pipeline, &org)?.is_empty());
     second?;
     pipeline.stop("second-plan-scheduler")?;
+    verify(&pipeline)
+}
+
+#[test]
+fn a_scheduler_whose_key_is_revoked_and_issued_again_goes_on_with_every_series() -> Result<()> {
+    let pipeline = started(&[])?;
+    let (root, key) = (pipeline.keys_folder().join("root.key"), pipeline.keys_folder().join("scheduler.key"));
+    let (root, file) = (root.to_str().context("not UTF-8")?, key.to_str().context("not UTF-8")?);
+    let scheduler = Issuer::read(&key)?;
+    pipeline.credits(&[
+        "keys",
+        "revoke",
+        &scheduler.key_id().to_string(),
+        "--root-key",
+        root,
+        "--output",
+        "json",
+    ])?;
+
+    let org = unique("rekeyed");
+    let id = OrgId::new(&org)?;
+    let now: Timestamp = e2e::ago(0).parse()?;
+    let (start, end) = (now.before(Duration::from_hours(23)), now.after(Duration::from_hours(1)));
+    let log = RawLog::of(&pipeline)?;
+    let issuer = Issuer::read(&pipeline.keys_folder().join("cli.key"))?;
+    log.publish(&org, &issuer.sign(&command(now, CommandBody::OpenOrg(id.clone(), Policy::default())))?)?;
+    let daily = SetPlan { effective_at: now, plan: Some(plan(IntervalUnit::Day, start, end)?) };
+    log.publish(&org, &issuer.sign(&command(now, CommandBody::SetPlan(id, daily)))?)?;
+    // One period and no other, more than once: none of those after it uses up its id.
+    let lost = eventually("the period is in the quarantine twice", || {
+        let records = quarantined(&pipeline, &org)?;
+        Ok((records.len() > 1).then_some(records))
+    })?;
+    assert!(lost.iter().all(|record| record["reason"] == "unknown_key"), "{lost:?}");
+
+    let again =
+        ["keys", "issue", scheduler.name(), "--kind", "grant", "--root-key", root, "--key-file", file];
+    pipeline.credits(&[&again[..], &["--output", "json"]].concat())?;
+    let horizon = now.after(Duration::from_hours(8 * 24));
+    eventually("the periods of eight days are granted", || {
+        let shown = pipeline.credits(&["plan", "show", &org, "--output", "json"])?;
+        let until: Timestamp = text(&shown["granted_until"][0], "until")?.parse()?;
+        Ok((until >= horizon).then_some(()))
+    })?;
     verify(&pipeline)
 }

@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod commit;
+mod plans;
 mod promote;
 mod roles;
 mod schema;

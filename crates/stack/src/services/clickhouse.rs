@@ -54,6 +54,6 @@ pub(crate) fn prepare(context: &Setup<'_>) -> Result<Prepared> {
         command,
         endpoint: format!("http://default:@127.0.0.1:{port}"),
         probe: probe::clickhouse,
-        stop_signal: Signal::SIGTERM,
+        abort_signal: Signal::SIGKILL,
     })
 }

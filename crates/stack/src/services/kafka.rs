@@ -61,7 +61,7 @@ pub(crate) fn prepare(context: &Setup<'_>) -> Result<Prepared> {
         command,
         endpoint: format!("127.0.0.1:{port}"),
         probe: probe::kafka,
-        stop_signal: Signal::SIGTERM,
+        abort_signal: Signal::SIGKILL,
     })
 }
 

@@ -75,14 +75,15 @@ pub(crate) struct Prepared {
     /// What others reach it by: `host:port` for Kafka, a URL for the others.
     pub(crate) endpoint: String,
     pub(crate) probe: Probe,
-    pub(crate) stop_signal: Signal,
+    /// Ends it at once, its own child processes too.
+    pub(crate) abort_signal: Signal,
 }
 
 /// A running server. It belongs to the thread that started it, and that thread has to outlive it: the kernel's death
 /// signal follows the thread, not the process.
 pub(crate) struct Running {
     child: std::process::Child,
-    stop_signal: Signal,
+    abort_signal: Signal,
     pub(crate) endpoint: String,
 }
 
@@ -118,7 +119,7 @@ fn start_prepared(context: &Setup<'_>, mut prepared: Prepared) -> Result<Running
     let log = context.log();
     let child = process::spawn(&mut prepared.command, &log)?;
     context.run.add_process(i32::try_from(child.id())?)?;
-    let mut running = Running { child, stop_signal: prepared.stop_signal, endpoint: prepared.endpoint };
+    let mut running = Running { child, abort_signal: prepared.abort_signal, endpoint: prepared.endpoint };
     let error = loop {
         if let Some(status) = running.child.try_wait()? {
             bail!("{}", process::failure(status, &log));
@@ -152,9 +153,10 @@ impl Running {
         None
     }
 
-    /// Stops the server; within seconds it is gone.
+    /// Ends the server. Its data go with it, so it need not end in order: what it would still write and sync, after many
+    /// tests, takes it longer than anybody waits.
     pub(crate) fn stop(mut self) {
-        process::terminate(&mut self.child, self.stop_signal, STOP_LIMIT);
+        process::terminate(&mut self.child, self.abort_signal, STOP_LIMIT);
     }
 }
 

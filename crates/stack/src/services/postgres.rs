@@ -50,7 +50,8 @@ pub(crate) fn prepare(context: &Setup<'_>) -> Result<Prepared> {
         command,
         endpoint: format!("postgres://{SUPERUSER}@127.0.0.1:{port}/postgres"),
         probe: probe::postgres,
-        stop_signal: Signal::SIGINT,
+        // No checkpoint; it ends its own child processes.
+        abort_signal: Signal::SIGQUIT,
     })
 }
 

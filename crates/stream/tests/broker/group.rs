@@ -209,10 +209,12 @@ async fn an_open_transaction_holds_nobody_up_and_its_marker_halts_the_partition(
     assert_eq!(scan.next().await.unwrap_err(), gap);
 }
 
-/// Commits to the group, as the analytics consumer does, and remembers what it found there.
+/// Commits to the group, as the analytics consumer does, and remembers what it found there and how far it came.
 #[derive(Clone, Default)]
 struct Committing {
     found: Arc<Mutex<Vec<Option<Committed>>>>,
+    /// The last offset that was committed.
+    end: Arc<Mutex<i64>>,
 }
 
 impl Processor for Committing {
@@ -236,6 +238,7 @@ impl Processor for Committing {
             if let Err(error) = group.commit(batch.partition(), batch.end(), &sealed).await {
                 return WorkerEnd::Rejoin(error.to_string());
             }
+            *self.end.lock().unwrap() = batch.end();
         }
         WorkerEnd::Stopped
     }
@@ -250,7 +253,8 @@ async fn an_offset_and_its_text_are_found_by_the_next_owner() {
         let mut member = Member::start(options(&topic, &brokers()), committing.clone());
         member.until("it runs", |status| running(status, 1)).await;
         fill(&publisher, 1, round * 10, 10).await;
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        let end = round * 10 + 10;
+        until("all is committed", || *committing.end.lock().unwrap() == end).await;
         member.stop().await.unwrap();
     }
     let found = committing.found.lock().unwrap().clone();
