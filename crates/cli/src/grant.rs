@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use fluxori_core::amount::Credits;
-use fluxori_core::command::{Account, AllocationKind, CommandBody, Grant, Scope};
+use fluxori_core::command::{Account, AllocationKind, CommandBody, CommandKind, Grant, Scope};
 use fluxori_core::id::{Feature, Model, Module, OrgId, UserId};
 use fluxori_core::time::Timestamp;
 use fluxori_runtime::clock;
 
-use crate::command::{GivingArguments, give};
+use crate::command::{Asked, GivingArguments, give};
 use crate::error::CliError;
 use crate::session::{Session, whole_second};
 
@@ -95,12 +95,21 @@ impl GrantArguments {
             period: None,
         }
     }
+
+    /// A beginning that was not asked for was the clock's then.
+    fn is_asked(&self, earlier: &CommandBody) -> bool {
+        matches!(earlier, CommandBody::Grant(_, earlier) if *earlier == self.grant(earlier.effective_at))
+    }
 }
 
 pub(crate) async fn run(session: &Session, arguments: &GrantArguments) -> Result<(), CliError> {
-    let grant = arguments.grant(whole_second(clock::now().into()));
-    let body = CommandBody::Grant(arguments.org.clone(), grant);
-    let to = arguments.user.as_ref().map_or_else(String::new, |user| format!(", user {user}"));
-    let done = format!("Granted {} credits to {}{to}.", arguments.amount, arguments.org);
-    give(session, body, &arguments.reason, &arguments.giving, &done).await
+    let GrantArguments { org, amount, user, reason, giving, .. } = arguments;
+    let asked = Asked { org, kind: CommandKind::Grant, reason, giving };
+    let make = async || {
+        let grant = arguments.grant(whole_second(clock::now().into()));
+        Ok(CommandBody::Grant(org.clone(), grant))
+    };
+    let to = user.as_ref().map_or_else(String::new, |user| format!(", user {user}"));
+    let done = |_: &CommandBody| format!("Granted {amount} credits to {org}{to}.");
+    give(session, asked, make, |earlier| arguments.is_asked(earlier), done).await
 }
