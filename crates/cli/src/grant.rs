@@ -113,3 +113,44 @@ pub(crate) async fn run(session: &Session, arguments: &GrantArguments) -> Result
     let done = |_: &CommandBody| format!("Granted {amount} credits to {org}{to}.");
     give(session, asked, make, |earlier| arguments.is_asked(earlier), done).await
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: GrantArguments,
+    }
+
+    fn parse(line: &str) -> Result<GrantArguments, clap::Error> {
+        Line::try_parse_from(format!("grant acme {line}").split(' ')).map(|line| line.arguments)
+    }
+
+    #[test]
+    fn a_grant_is_known_again_by_all_that_was_asked_for_and_not_by_the_clock() {
+        let then: Timestamp = "2026-11-01T00:00:00Z".parse().unwrap();
+        let made = |line: &str| CommandBody::Grant("acme".parse().unwrap(), parse(line).unwrap().grant(then));
+        let is_asked = |line: &str, made: &CommandBody| parse(line).unwrap().is_asked(made);
+        let earlier = made("10 --expires-in 30d --module rag");
+        assert!(is_asked("10 --expires-in 30d --module rag", &earlier));
+        for other in
+            ["11 --expires-in 30d --module rag", "10 --expires-in 31d --module rag", "10 --expires-in 30d"]
+        {
+            assert!(!is_asked(other, &earlier), "{other}");
+        }
+        let at = "10 --effective-at 2026-11-02T00:00:00Z";
+        assert!(is_asked(at, &made(at)) && is_asked("10", &made(at)));
+        assert!(!is_asked(at, &made("10")), "another beginning was asked for");
+    }
+
+    #[test]
+    fn an_empty_idempotency_key_is_refused() {
+        assert!(parse("10 --idempotency-key k").is_ok());
+        let refused = parse("10 --idempotency-key ").unwrap_err();
+        assert!(refused.to_string().contains("--idempotency-key"), "{refused}");
+    }
+}
