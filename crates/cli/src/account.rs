@@ -1,10 +1,10 @@
 //! `credits account suspend` and `resume`.
 
 use clap::Args;
-use fluxori_core::command::{Account, CommandBody};
+use fluxori_core::command::{Account, CommandBody, CommandKind};
 use fluxori_core::id::{OrgId, UserId};
 
-use crate::command::{GivingArguments, give};
+use crate::command::{Asked, GivingArguments, give};
 use crate::error::CliError;
 use crate::session::Session;
 
@@ -23,6 +23,10 @@ pub(crate) struct AccountArguments {
 }
 
 impl AccountArguments {
+    const fn asked(&self, kind: CommandKind) -> Asked<'_> {
+        Asked { org: &self.org, kind, reason: self.reason.as_str(), giving: &self.giving }
+    }
+
     fn whose(&self) -> String {
         let org = &self.org;
         self.user.as_ref().map_or_else(|| org.to_string(), |user| format!("user {user} of {org}"))
@@ -31,12 +35,14 @@ impl AccountArguments {
 
 pub(crate) async fn suspend(session: &Session, arguments: &AccountArguments) -> Result<(), CliError> {
     let body = CommandBody::Suspend(arguments.org.clone(), Account::from(arguments.user.clone()));
-    let done = format!("The account of {} is suspended.", arguments.whose());
-    give(session, body, &arguments.reason, &arguments.giving, &done).await
+    let done = |_: &CommandBody| format!("The account of {} is suspended.", arguments.whose());
+    let asked = arguments.asked(CommandKind::Suspend);
+    give(session, asked, async || Ok(body.clone()), |earlier| *earlier == body, done).await
 }
 
 pub(crate) async fn resume(session: &Session, arguments: &AccountArguments) -> Result<(), CliError> {
     let body = CommandBody::Resume(arguments.org.clone(), Account::from(arguments.user.clone()));
-    let done = format!("The account of {} goes on.", arguments.whose());
-    give(session, body, &arguments.reason, &arguments.giving, &done).await
+    let done = |_: &CommandBody| format!("The account of {} goes on.", arguments.whose());
+    let asked = arguments.asked(CommandKind::Resume);
+    give(session, asked, async || Ok(body.clone()), |earlier| *earlier == body, done).await
 }

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use clap::Args;
 use fluxori_core::amount::Credits;
-use fluxori_core::command::{Account, Adjust, CommandBody, Extend, Transfer};
+use fluxori_core::command::{Account, Adjust, CommandBody, CommandKind, Extend, Transfer};
 use fluxori_core::fold::AllocationStatus;
 use fluxori_core::id::{AllocationId, OrgId, UserId};
 use fluxori_core::time::Timestamp;
 
-use crate::command::{GivingArguments, give};
+use crate::command::{Asked, GivingArguments, give};
 use crate::error::CliError;
 use crate::output::time;
 use crate::session::Session;
@@ -31,12 +31,16 @@ pub(crate) struct AdjustArguments {
 }
 
 pub(crate) async fn adjust(session: &Session, arguments: &AdjustArguments) -> Result<(), CliError> {
-    let (org, id) = (&arguments.org, arguments.allocation);
-    check(session, org, id, &arguments.giving).await?;
-    let adjust = Adjust { allocation_id: id, amount: arguments.amount };
+    let AdjustArguments { org, allocation, amount, reason, giving } = arguments;
+    let asked = Asked { org, kind: CommandKind::Adjust, reason, giving };
+    let adjust = Adjust { allocation_id: *allocation, amount: *amount };
     let body = CommandBody::Adjust(org.clone(), adjust);
-    let done = format!("Allocation {id} is adjusted by {} credits.", arguments.amount);
-    give(session, body, &arguments.reason, &arguments.giving, &done).await
+    let make = async || {
+        check(session, org, *allocation, giving).await?;
+        Ok(body.clone())
+    };
+    let done = |_: &CommandBody| format!("Allocation {allocation} is adjusted by {amount} credits.");
+    give(session, asked, make, |earlier| *earlier == body, done).await
 }
 
 #[derive(Debug, Args)]
@@ -63,17 +67,22 @@ pub(crate) struct TransferArguments {
 }
 
 pub(crate) async fn transfer(session: &Session, arguments: &TransferArguments) -> Result<(), CliError> {
-    let (org, id) = (&arguments.org, arguments.allocation);
-    check(session, org, id, &arguments.giving).await?;
+    let TransferArguments { org, allocation, amount, reason, giving, .. } = arguments;
+    let asked = Asked { org, kind: CommandKind::Transfer, reason, giving };
     let to = Account::from(arguments.to_user.clone());
     let whom = to.user().map_or_else(|| "the organization".to_owned(), |user| format!("user {user}"));
     let body =
-        CommandBody::Transfer(org.clone(), Transfer { allocation_id: id, to, amount: arguments.amount });
-    let done = format!(
-        "{} credits of allocation {id} belong to {whom} now, in an allocation with the command's id.",
-        arguments.amount
-    );
-    give(session, body, &arguments.reason, &arguments.giving, &done).await
+        CommandBody::Transfer(org.clone(), Transfer { allocation_id: *allocation, to, amount: *amount });
+    let make = async || {
+        check(session, org, *allocation, giving).await?;
+        Ok(body.clone())
+    };
+    let done = |_: &CommandBody| {
+        format!(
+            "{amount} credits of allocation {allocation} belong to {whom} now, in an allocation with the command's id."
+        )
+    };
+    give(session, asked, make, |earlier| *earlier == body, done).await
 }
 
 #[derive(Debug, Args)]
@@ -100,18 +109,32 @@ pub(crate) struct ExtendArguments {
 }
 
 pub(crate) async fn extend(session: &Session, arguments: &ExtendArguments) -> Result<(), CliError> {
-    let (org, id) = (&arguments.org, arguments.allocation);
-    check(session, org, id, &arguments.giving).await?;
-    let expires_at = match arguments.by {
-        Some(span) => Some(present_expiry(session, org, id).await?.after(span)),
-        None => arguments.expires_at,
+    let ExtendArguments { org, allocation, reason, giving, .. } = arguments;
+    let asked = Asked { org, kind: CommandKind::Extend, reason, giving };
+    let make = async || {
+        check(session, org, *allocation, giving).await?;
+        let expires_at = match arguments.by {
+            Some(span) => Some(present_expiry(session, org, *allocation).await?.after(span)),
+            None => arguments.expires_at,
+        };
+        Ok(CommandBody::Extend(org.clone(), Extend { allocation_id: *allocation, expires_at }))
     };
-    let body = CommandBody::Extend(org.clone(), Extend { allocation_id: id, expires_at });
-    let done = match expires_at {
-        Some(_) => format!("Allocation {id} expires at {} UTC.", time(expires_at)),
-        None => format!("Allocation {id} never expires."),
+    let done = |body: &CommandBody| match body {
+        CommandBody::Extend(_, Extend { expires_at: Some(at), .. }) => {
+            format!("Allocation {allocation} expires at {} UTC.", time(Some(*at)))
+        }
+        _ => format!("Allocation {allocation} never expires."),
     };
-    give(session, body, &arguments.reason, &arguments.giving, &done).await
+    give(session, asked, make, |earlier| arguments.is_asked(earlier), done).await
+}
+
+impl ExtendArguments {
+    /// What `--by` has come to depends on the expiry that the allocation had.
+    fn is_asked(&self, earlier: &CommandBody) -> bool {
+        let CommandBody::Extend(_, Extend { allocation_id, expires_at }) = earlier else { return false };
+        let at = if self.by.is_some() { expires_at.is_some() } else { *expires_at == self.expires_at };
+        *allocation_id == self.allocation && at
+    }
 }
 
 async fn present_expiry(session: &Session, org: &OrgId, id: AllocationId) -> Result<Timestamp, CliError> {

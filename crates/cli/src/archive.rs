@@ -103,7 +103,26 @@ pub(crate) async fn extend(
     until: i64,
 ) -> Result<(Archive, Vec<Range>), CliError> {
     let mut archiver = Archiver::open(folder, genesis)?;
-    let archive = archiver.archive();
+    let ranges = lacking(folder, &archiver.archive(), reader, partitions, until).await?;
+    let bar = progress::records("archiving", ranges.iter().map(|range| range.end - range.start).sum());
+    let mut scan = reader.scan(&ranges, BATCH)?;
+    while let Some(batch) = scan.next().await? {
+        archiver.append(&batch)?;
+        bar.inc(progress::count(batch.len()));
+    }
+    let archive = archiver.finish()?;
+    bar.finish_and_clear();
+    Ok((archive, ranges))
+}
+
+/// What the log holds now and the archive lacks, of some partitions and before an offset; refuses an archive that cannot go on where it ends.
+pub(crate) async fn lacking(
+    folder: &Path,
+    archive: &Archive,
+    reader: &LogReader,
+    partitions: &BTreeSet<i32>,
+    until: i64,
+) -> Result<Vec<Range>, CliError> {
     let mut ranges = Vec::new();
     for partition in partitions.iter().copied() {
         let start = archive.end(partition);
@@ -119,15 +138,7 @@ pub(crate) async fn extend(
         }
         ranges.push(Range { partition, start, end });
     }
-    let bar = progress::records("archiving", ranges.iter().map(|range| range.end - range.start).sum());
-    let mut scan = reader.scan(&ranges, BATCH)?;
-    while let Some(batch) = scan.next().await? {
-        archiver.append(&batch)?;
-        bar.inc(progress::count(batch.len()));
-    }
-    let archive = archiver.finish()?;
-    bar.finish_and_clear();
-    Ok((archive, ranges))
+    Ok(ranges)
 }
 
 /// Reads partitions of an archive back and compares them with the log.

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use fluxori_core::amount::Credits;
-use fluxori_core::command::{Account, Scope};
+use fluxori_core::command::{Account, Policy, Scope};
 use fluxori_core::fold::Allocation;
 use fluxori_core::id::{OrgId, UserId};
 use fluxori_core::time::Timestamp;
@@ -10,7 +10,9 @@ use fluxori_ledger::{OrgSnapshot, Organization};
 use fluxori_runtime::clock;
 use serde::Serialize;
 
+use crate::duration;
 use crate::error::CliError;
+use crate::org::overdraft_name;
 use crate::output::{table, time};
 use crate::session::Session;
 
@@ -39,8 +41,31 @@ struct Answer {
     suspended: bool,
     suspended_users: Vec<UserId>,
     plan: Option<String>,
+    policy: PolicyLine,
     as_of: Option<Timestamp>,
     allocations: Vec<Line>,
+}
+
+/// What the org has chosen, in the words of `credits policy set`.
+#[derive(Debug, Serialize)]
+struct PolicyLine {
+    /// `carry`, `absorb`, or `default`: carry, or absorb while its plan is a trial.
+    overdraft: &'static str,
+    grace: String,
+}
+
+impl PolicyLine {
+    fn of(policy: &Policy) -> Self {
+        Self { overdraft: overdraft_name(policy), grace: duration::text(policy.grace) }
+    }
+
+    fn text(&self) -> String {
+        let overdraft = match self.overdraft {
+            "default" => "carry by default, absorb while its plan is a trial",
+            chosen => chosen,
+        };
+        format!("policy: overdraft {overdraft}; grace {}", self.grace)
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -61,11 +86,7 @@ struct Line {
 pub(crate) async fn run(session: &Session, arguments: &BalanceArguments) -> Result<(), CliError> {
     let ledger = session.ledger().await?;
     let org = &arguments.org;
-    let not_open = || {
-        CliError::Refused(format!(
-            "org {org} is not open in the ledger; open it with `credits grant` or `credits org open`"
-        ))
-    };
+    let not_open = || CliError::not_open(org);
     let partition = ledger.organization(org).await?.ok_or_else(not_open)?.partition;
     let snapshot = ledger.snapshot(org, partition).await?;
     let row = snapshot.org.clone().ok_or_else(not_open)?;
@@ -92,6 +113,7 @@ fn answer(org: Organization, snapshot: OrgSnapshot, available: Credits, user_id:
         due: record.totals.due,
         suspended,
         suspended_users,
+        policy: PolicyLine::of(&record.policy),
         plan: record.plan.map(|plan| plan.plan.name.to_string()),
         as_of: snapshot.log_time,
         allocations,
@@ -156,7 +178,11 @@ fn text(answer: &Answer) -> String {
         (false, false) => format!("\nsuspended users: {}", users.join(", ")),
         (false, true) => String::new(),
     };
-    format!("{} as of {as_of} UTC, the log's time{plan}{suspended}\n\n{sums}\n\n{allocations}", answer.org_id)
+    let policy = answer.policy.text();
+    format!(
+        "{} as of {as_of} UTC, the log's time{plan}\n{policy}{suspended}\n\n{sums}\n\n{allocations}",
+        answer.org_id
+    )
 }
 
 fn scope(scope: &Scope) -> String {
@@ -168,4 +194,19 @@ fn scope(scope: &Scope) -> String {
     ];
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     if parts.is_empty() { "everything".to_owned() } else { parts.join("; ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use fluxori_core::command::OverdraftPolicy;
+
+    use super::*;
+
+    #[test]
+    fn a_policy_is_shown_in_the_words_that_set_it() {
+        let default = PolicyLine::of(&Policy::default()).text();
+        assert!(default.contains("carry by default") && default.ends_with("grace 5m"), "{default}");
+        let absorb = Policy { overdraft: Some(OverdraftPolicy::Absorb), ..Policy::default() };
+        assert_eq!(PolicyLine::of(&absorb).text(), "policy: overdraft absorb; grace 5m");
+    }
 }

@@ -1,13 +1,21 @@
 //! Giving a command of an org: sign it, publish it, wait for its outcome. Or show what it would post.
+//!
+//! Under an idempotency key, what became of the key's first command comes before all else: the state that the command
+//! would be made of now is the one that it has changed itself. Whether the two are the same is judged by the earlier one's
+//! record in the log, not by what the ledger has made of it since.
 
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use fluxori_core::command::{Command, CommandBody};
+use clap::builder::NonEmptyStringValueParser;
+use fluxori_core::command::{Command, CommandBody, CommandKind};
+use fluxori_core::digest::Digest;
 use fluxori_core::id::{AllocationId, CommandId, OrgId};
-use fluxori_core::record::partition_of;
+use fluxori_core::record::{Body, partition_of};
+use fluxori_core::time::Timestamp;
 use fluxori_ledger::{CommandOutcome, Ledger};
 use fluxori_runtime::clock;
+use fluxori_stream::StreamError;
 use fluxori_wire::Position;
 use serde::Serialize;
 use uuid::Uuid;
@@ -32,7 +40,7 @@ pub(crate) struct GivingArguments {
     #[arg(long, env = "USER", default_value = "operator", hide_env = true, value_name = "NAME")]
     actor: String,
     /// Your own name for this command: given again under the same name, it is not carried out again
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", value_parser = NonEmptyStringValueParser::new())]
     idempotency_key: Option<String>,
     #[command(flatten)]
     waiting: WaitingArguments,
@@ -90,25 +98,35 @@ impl Given {
     }
 }
 
-/// Gives a command to an org's partition and says what became of it: `done`, where the ledger has carried it out. In a dry
-/// run, says what it would do.
+/// What a word asks for, apart from the command's body.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) org: &'a OrgId,
+    pub(crate) kind: CommandKind,
+    pub(crate) reason: &'a str,
+    pub(crate) giving: &'a GivingArguments,
+}
+
+/// Gives a command to an org's partition and says what became of it: what `done` says of its body, where the ledger has
+/// carried it out. In a dry run, says what it would do.
+///
+/// `make` makes the body of the ledger's state as it is now, or refuses to. `is_asked` says whether a body made earlier is
+/// what is asked for now, whatever state and clock have added to it.
 pub(crate) async fn give(
     session: &Session,
-    body: CommandBody,
-    reason: &str,
-    arguments: &GivingArguments,
-    done: &str,
+    asked: Asked<'_>,
+    make: impl AsyncFn() -> Result<CommandBody, CliError>,
+    is_asked: impl Fn(&CommandBody) -> bool,
+    done: impl Fn(&CommandBody) -> String,
 ) -> Result<(), CliError> {
-    let Some(org) = body.org().cloned() else {
-        return Err(CliError::Refused("a command of no org".to_owned()));
-    };
+    let Asked { org, giving, .. } = asked;
     let reader = session.reader()?;
     let log = session.log(&reader).await?;
     let issuer = session.issuer(&log)?;
-    let key = arguments.idempotency_key.as_deref();
+    let key = giving.idempotency_key.as_deref();
     let command_id =
-        key.map_or_else(|| CommandId(Uuid::now_v7()), |key| CommandId::from_idempotency_key(&org, key));
-    let say = |status, partition, offset| {
+        key.map_or_else(|| CommandId(Uuid::now_v7()), |key| CommandId::from_idempotency_key(org, key));
+    let say = |status, partition, offset, done: &str| {
         let given = Given {
             status,
             org_id: org.to_string(),
@@ -117,63 +135,118 @@ pub(crate) async fn give(
         };
         session.output.print(&given, |given| given.text(done))
     };
-    let ledger = if arguments.asks_the_ledger() { Some(session.ledger().await?) } else { None };
+    let ledger = if giving.asks_the_ledger() { Some(session.ledger().await?) } else { None };
+    if key.is_some()
+        && let Some(outcome) = outcome_of_key(session, asked, command_id).await?
+    {
+        let earlier = earlier(session, asked, &outcome, &make, &is_asked).await?;
+        let outcome = accepted(outcome)?;
+        return say(GivenStatus::Repeated, outcome.partition, outcome.offset, &said(earlier, &done));
+    }
     let command = Command {
         command_id,
         issued_at: clock::now().into(),
-        actor: arguments.actor.clone(),
-        reason: reason.to_owned(),
-        reference: arguments.reference.clone(),
-        body,
+        actor: giving.actor.clone(),
+        reason: asked.reason.to_owned(),
+        reference: giving.reference.clone(),
+        body: make().await?,
     };
-    if let (Some(ledger), Some(_)) = (&ledger, key)
-        && let Some(outcome) = ledger.command_outcome(&org, command_id).await?
-    {
-        let outcome = accepted(same(ledger, &org, &command, outcome).await?)?;
-        return say(GivenStatus::Repeated, outcome.partition, outcome.offset);
-    }
     let partition = partition_of(org.as_str().as_bytes(), log.genesis.partitions);
     let value = issuer.sign(&command)?;
-    if let (Some(ledger), true) = (&ledger, arguments.dry_run) {
+    if let (Some(ledger), true) = (&ledger, giving.dry_run) {
         return dry_run::run(session, ledger, &command, &value, partition).await;
     }
     let place = session.publisher()?.publish(partition, org.as_str().as_bytes(), &value).await?;
     let Some(ledger) = ledger else {
-        return say(GivenStatus::Published, place.partition, place.offset);
+        return say(GivenStatus::Published, place.partition, place.offset, "");
     };
-    let deadline = Instant::now() + arguments.waiting.timeout;
-    let outcome = wait(&ledger, &org, command_id, place, deadline).await?;
+    let deadline = Instant::now() + giving.waiting.timeout;
+    let outcome = wait(&ledger, org, command_id, place, deadline).await?;
     if (outcome.partition, outcome.offset) == (place.partition, place.offset) {
-        return say(GivenStatus::Applied, outcome.partition, outcome.offset);
+        let outcome = accepted(outcome)?;
+        return say(GivenStatus::Applied, outcome.partition, outcome.offset, &done(&command.body));
     }
-    let outcome = same(&ledger, &org, &command, outcome).await?;
-    say(GivenStatus::Repeated, outcome.partition, outcome.offset)
+    // Somebody gave a command under the same key at the same time.
+    let earlier = earlier(session, asked, &outcome, &make, &is_asked).await?;
+    let outcome = accepted(outcome)?;
+    say(GivenStatus::Repeated, outcome.partition, outcome.offset, &said(earlier, &done))
 }
 
-/// The outcome, if it is that of this command and not of another under the same key.
-async fn same(
-    ledger: &Ledger,
-    org: &OrgId,
-    command: &Command,
-    outcome: CommandOutcome,
-) -> Result<CommandOutcome, CliError> {
-    let mut is_same = outcome.kind == command.body.kind().as_str()
-        && outcome.reason == command.reason
-        && outcome.reference == command.reference;
-    if let CommandBody::Grant(_, grant) = &command.body
-        && is_same
+/// What became of the command that was given under the key before, if one was. Who does not wait for the ledger is not
+/// stopped by one that is away: the ledger itself carries out a command once.
+async fn outcome_of_key(
+    session: &Session,
+    asked: Asked<'_>,
+    command_id: CommandId,
+) -> Result<Option<CommandOutcome>, CliError> {
+    let look = async || -> Result<Option<CommandOutcome>, CliError> {
+        Ok(session.ledger().await?.command_outcome(asked.org, command_id).await?)
+    };
+    match look().await {
+        Err(_) if !asked.giving.asks_the_ledger() => Ok(None),
+        outcome => outcome,
+    }
+}
+
+/// The body of the earlier command of an outcome, if that is what is asked for; none where the log does not hold it any
+/// more, and all that the ledger knows of it is the same.
+async fn earlier(
+    session: &Session,
+    asked: Asked<'_>,
+    outcome: &CommandOutcome,
+    make: &impl AsyncFn() -> Result<CommandBody, CliError>,
+    is_asked: &impl Fn(&CommandBody) -> bool,
+) -> Result<Option<CommandBody>, CliError> {
+    let another = || {
+        let of = if outcome.rejection.is_some() { ", which was rejected" } else { "" };
+        CliError::Refused(format!(
+            "the idempotency key was used for another command of org {} (a {} at partition {} offset {}{of}), and nothing \
+             was changed now; if this one is to be carried out, give it under another key",
+            asked.org, outcome.kind, outcome.partition, outcome.offset
+        ))
+    };
+    let is_of_outcome = outcome.kind == asked.kind.as_str()
+        && outcome.reason == asked.reason
+        && outcome.reference == asked.giving.reference;
+    if !is_of_outcome {
+        return Err(another());
+    }
+    if let Some(body) = recorded(session, outcome).await? {
+        return if is_asked(&body) { Ok(Some(body)) } else { Err(another()) };
+    }
+    if asked.kind == CommandKind::Grant
         && outcome.rejection.is_none()
+        && let CommandBody::Grant(org, grant) = make().await?
     {
-        let made = ledger.allocation(org, AllocationId(command.command_id.0)).await?;
-        is_same = made.is_none_or(|made| made.is_of(grant, true));
+        let made = session.ledger().await?.allocation(&org, AllocationId(outcome.command_id.0)).await?;
+        if made.is_some_and(|made| !made.is_of(&grant, true)) {
+            return Err(another());
+        }
     }
-    if is_same {
-        return Ok(outcome);
-    }
-    Err(CliError::Refused(
-        "the idempotency key was used for another command of this org; use a key of its own for each"
-            .to_owned(),
-    ))
+    Ok(None)
+}
+
+/// What a command says in the log; none where that does not hold it any more.
+async fn recorded(session: &Session, outcome: &CommandOutcome) -> Result<Option<CommandBody>, CliError> {
+    let batch = match session.reader()?.fetch_one(outcome.partition, outcome.offset).await {
+        Ok(batch) => batch,
+        Err(StreamError::OffsetMissing { .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let record = batch.iter().next();
+    let decoded =
+        record.map(|record| fluxori_wire::decode(record.key, record.value, Timestamp::default()).body);
+    Ok(match decoded {
+        Some(Body::Command(signed)) if Digest::of(&signed.payload) == outcome.payload_digest => {
+            Some(signed.command.body)
+        }
+        _ => None,
+    })
+}
+
+/// What is said of a command that was carried out before.
+fn said(earlier: Option<CommandBody>, done: impl Fn(&CommandBody) -> String) -> String {
+    earlier.map_or_else(|| "The ledger has carried it out.".to_owned(), |body| done(&body))
 }
 
 /// Waits until the ledger has come to the command.
@@ -186,7 +259,7 @@ async fn wait(
 ) -> Result<CommandOutcome, CliError> {
     loop {
         match look(ledger, org, command_id, place).await {
-            Ok(Some(outcome)) => return accepted(outcome),
+            Ok(Some(outcome)) => return Ok(outcome),
             Ok(None) => {}
             // The log has the command: whether the ledger can be read just now changes nothing about that.
             Err(CliError::Ledger(error)) if error.is_unavailable() => {}

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use fluxori_core::command::{Change, CommandBody, Correct};
+use fluxori_core::command::{Change, CommandBody, CommandKind, Correct};
 use fluxori_core::id::{EventId, Label, OrgId};
 use fluxori_core::usage::{Quantities, Quantity, TokenCounts};
 use serde::Deserialize;
 
-use crate::command::{GivingArguments, give};
+use crate::command::{Asked, GivingArguments, give};
 use crate::error::CliError;
 use crate::session::Session;
 
@@ -135,17 +135,32 @@ pub(crate) async fn run(session: &Session, arguments: &CorrectArguments) -> Resu
         None => Change::Replace(Box::new(arguments.used.clone().quantities()?)),
     };
     let event_id = event_id(org, &arguments.source, &arguments.event);
-    let revision = match arguments.revision {
-        Some(revision) => revision,
-        None => present_revision(session, org, event_id).await?,
+    let done = |body: &CommandBody| {
+        let (done, revision) = match body {
+            CommandBody::Correct(_, Correct { revision, change: Change::Void, .. }) => ("void", *revision),
+            CommandBody::Correct(_, Correct { revision, .. }) => ("corrected", *revision),
+            _ => ("corrected", 0),
+        };
+        format!("The charge of event {event_id} is {done}. It was at revision {revision}.")
     };
-    let done = match change {
-        Change::Void => format!("The charge of event {event_id} is void."),
-        Change::Replace(_) => format!("The charge of event {event_id} is corrected."),
+    let make = async || {
+        let revision = match arguments.revision {
+            Some(revision) => revision,
+            None => present_revision(session, org, event_id).await?,
+        };
+        Ok(CommandBody::Correct(org.clone(), Correct { event_id, revision, change: change.clone() }))
     };
-    let done = format!("{done} It was at revision {revision}.");
-    let body = CommandBody::Correct(org.clone(), Correct { event_id, revision, change });
-    give(session, body, &arguments.reason, &arguments.giving, &done).await
+    let is_asked = |earlier: &CommandBody| match earlier {
+        // A revision that was not named was the ledger's then.
+        CommandBody::Correct(_, earlier) => {
+            let revision = arguments.revision.unwrap_or(earlier.revision);
+            *earlier == Correct { event_id, revision, change: change.clone() }
+        }
+        _ => false,
+    };
+    let asked =
+        Asked { org, kind: CommandKind::Correct, reason: &arguments.reason, giving: &arguments.giving };
+    give(session, asked, make, is_asked, done).await
 }
 
 /// The event of an id, or of a text as the gateway takes it.

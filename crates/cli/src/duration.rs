@@ -18,6 +18,15 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(wrong)
 }
 
+/// A span in the largest unit in which it is a whole number, as [`parse`] reads it.
+pub(crate) fn text(span: Duration) -> String {
+    let seconds = span.as_secs();
+    let units = [(604_800, 'w'), (86_400, 'd'), (3_600, 'h'), (60, 'm')];
+    let whole = units.into_iter().find(|(unit, _)| seconds > 0 && seconds.is_multiple_of(*unit));
+    let (unit, name) = whole.unwrap_or((1, 's'));
+    format!("{}{name}", seconds / unit)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -29,5 +38,13 @@ mod tests {
         for wrong in ["", "5", "d", "-1d", "1.5h", "5 m", "99999999999999999999w", "1µ"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_span_is_written_as_it_is_read() {
+        for span in ["0s", "90s", "5m", "36h", "30d", "2w"] {
+            assert_eq!(text(parse(span).unwrap()), span);
+        }
+        assert_eq!(text(Duration::from_secs(120)), "2m");
     }
 }

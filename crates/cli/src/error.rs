@@ -2,6 +2,7 @@ use std::process::ExitCode;
 
 use fluxori_archive::ArchiveError;
 use fluxori_core::fold::Halt;
+use fluxori_core::id::OrgId;
 use fluxori_ledger::LedgerError;
 use fluxori_runtime::ConfigError;
 use fluxori_stream::StreamError;
@@ -68,6 +69,13 @@ impl From<LedgerError> for CliError {
 }
 
 impl CliError {
+    /// An org that the ledger does not have.
+    pub(crate) fn not_open(org: &OrgId) -> Self {
+        Self::Refused(format!(
+            "org {org} is not open in the ledger; open it with `credits grant` or `credits org open`"
+        ))
+    }
+
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Rejected(_) | Self::WouldBeRejected(_) => 3,

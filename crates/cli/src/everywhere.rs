@@ -129,7 +129,8 @@ pub(crate) async fn give(
     let ledger = if arguments.waiting.no_wait { None } else { Some(session.ledger().await?) };
     let mut done = BTreeSet::new();
     if let Some(ledger) = &ledger {
-        done = applied(&order, digest, &ledger.global_outcomes(id).await?)?;
+        let judged = applied(&order, digest, &ledger.global_outcomes(id).await?);
+        done = if arguments.dry_run { judged? } else { completed(&path, judged)? };
     }
     let partitions = log.genesis.partitions;
     let missing: Vec<i32> = (0..partitions).filter(|partition| !done.contains(partition)).collect();
@@ -152,15 +153,10 @@ pub(crate) async fn give(
     };
     let judge = |outcomes: &[CommandOutcome]| applied(&order, digest, outcomes);
     let waited = wait(&ledger, id, &order.what, judge, &places, arguments.waiting.timeout).await;
-    // Where the ledger has not answered, the next run goes on.
-    if matches!(waited, Ok(()) | Err(CliError::Rejected(_))) {
-        fs::remove_file(&path).map_err(|source| CliError::File {
-            action: "cannot remove",
-            path: path.display().to_string(),
-            source,
-        })?;
+    if waited.is_ok() {
+        remove(&path)?;
     }
-    waited?;
+    completed(&path, waited)?;
     session.output.print(&answer(Status::Applied), text)
 }
 
@@ -235,6 +231,25 @@ fn save(path: &Path, value: &[u8]) -> Result<(), CliError> {
         path: path.display().to_string(),
         source,
     })
+}
+
+/// What a command has come to so far. One that was rejected is completed: the next of its name is another command. Where
+/// the ledger has not answered, the next run goes on.
+fn completed<T>(path: &Path, so_far: Result<T, CliError>) -> Result<T, CliError> {
+    if matches!(so_far, Err(CliError::Rejected(_))) {
+        remove(path)?;
+    }
+    so_far
+}
+
+/// Removes a file, if it is there.
+fn remove(path: &Path) -> Result<(), CliError> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(CliError::File { action: "cannot remove", path: path.display().to_string(), source })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The partitions in which it was carried out.
@@ -345,5 +360,19 @@ mod tests {
         assert!(pending(&path, &root, &order(3)).is_err());
         let other = Issuer::new(LogId(Uuid::from_u128(8)), "root", [1; 32]);
         assert!(pending(&path, &other, &order(2)).is_err(), "another log's");
+    }
+
+    #[test]
+    fn a_rejected_command_is_not_kept_and_one_without_an_answer_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rules.pending");
+        save(&path, b"record").unwrap();
+        let not_yet: Result<(), _> = Err(CliError::NotYet("later".to_owned()));
+        assert!(matches!(completed(&path, not_yet), Err(CliError::NotYet(_))));
+        assert!(completed(&path, Ok(())).is_ok() && path.exists());
+        let rejected = || Err::<(), _>(CliError::Rejected("no".to_owned()));
+        assert!(matches!(completed(&path, rejected()), Err(CliError::Rejected(_))));
+        assert!(!path.exists());
+        assert!(matches!(completed(&path, rejected()), Err(CliError::Rejected(_))), "it was never saved");
     }
 }

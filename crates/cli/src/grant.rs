@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use fluxori_core::amount::Credits;
-use fluxori_core::command::{Account, AllocationKind, CommandBody, Grant, Scope};
+use fluxori_core::command::{Account, AllocationKind, CommandBody, CommandKind, Grant, Scope};
 use fluxori_core::id::{Feature, Model, Module, OrgId, UserId};
 use fluxori_core::time::Timestamp;
 use fluxori_runtime::clock;
 
-use crate::command::{GivingArguments, give};
+use crate::command::{Asked, GivingArguments, give};
 use crate::error::CliError;
 use crate::session::{Session, whole_second};
 
@@ -95,12 +95,62 @@ impl GrantArguments {
             period: None,
         }
     }
+
+    /// A beginning that was not asked for was the clock's then.
+    fn is_asked(&self, earlier: &CommandBody) -> bool {
+        matches!(earlier, CommandBody::Grant(_, earlier) if *earlier == self.grant(earlier.effective_at))
+    }
 }
 
 pub(crate) async fn run(session: &Session, arguments: &GrantArguments) -> Result<(), CliError> {
-    let grant = arguments.grant(whole_second(clock::now().into()));
-    let body = CommandBody::Grant(arguments.org.clone(), grant);
-    let to = arguments.user.as_ref().map_or_else(String::new, |user| format!(", user {user}"));
-    let done = format!("Granted {} credits to {}{to}.", arguments.amount, arguments.org);
-    give(session, body, &arguments.reason, &arguments.giving, &done).await
+    let GrantArguments { org, amount, user, reason, giving, .. } = arguments;
+    let asked = Asked { org, kind: CommandKind::Grant, reason, giving };
+    let make = async || {
+        let grant = arguments.grant(whole_second(clock::now().into()));
+        Ok(CommandBody::Grant(org.clone(), grant))
+    };
+    let to = user.as_ref().map_or_else(String::new, |user| format!(", user {user}"));
+    let done = |_: &CommandBody| format!("Granted {amount} credits to {org}{to}.");
+    give(session, asked, make, |earlier| arguments.is_asked(earlier), done).await
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: GrantArguments,
+    }
+
+    fn parse(line: &str) -> Result<GrantArguments, clap::Error> {
+        Line::try_parse_from(format!("grant acme {line}").split(' ')).map(|line| line.arguments)
+    }
+
+    #[test]
+    fn a_grant_is_known_again_by_all_that_was_asked_for_and_not_by_the_clock() {
+        let then: Timestamp = "2026-11-01T00:00:00Z".parse().unwrap();
+        let made = |line: &str| CommandBody::Grant("acme".parse().unwrap(), parse(line).unwrap().grant(then));
+        let is_asked = |line: &str, made: &CommandBody| parse(line).unwrap().is_asked(made);
+        let earlier = made("10 --expires-in 30d --module rag");
+        assert!(is_asked("10 --expires-in 30d --module rag", &earlier));
+        for other in
+            ["11 --expires-in 30d --module rag", "10 --expires-in 31d --module rag", "10 --expires-in 30d"]
+        {
+            assert!(!is_asked(other, &earlier), "{other}");
+        }
+        let at = "10 --effective-at 2026-11-02T00:00:00Z";
+        assert!(is_asked(at, &made(at)) && is_asked("10", &made(at)));
+        assert!(!is_asked(at, &made("10")), "another beginning was asked for");
+    }
+
+    #[test]
+    fn an_empty_idempotency_key_is_refused() {
+        assert!(parse("10 --idempotency-key k").is_ok());
+        let refused = parse("10 --idempotency-key ").unwrap_err();
+        assert!(refused.to_string().contains("--idempotency-key"), "{refused}");
+    }
 }

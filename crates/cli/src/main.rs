@@ -65,10 +65,11 @@ struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-From nothing to a first balance:
+From nothing to a first balance, with KAFKA_BROKERS and DATABASE_URL set:
   credits log init --partitions 8
   export FLUXORI__LOG__GENESIS=...           (as printed)
   credits ledger migrate
+  ledger-consumer &                          (carries out what follows; runs on)
   credits rates apply rates/2026-11.toml
   credits grant acme 1000 --expires-in 30d --reason 'trial'
   credits balance acme
@@ -190,14 +191,14 @@ enum LogWord {
 #[derive(Debug, Subcommand)]
 enum OrgWord {
     /// Open an organization without a grant; usage that waited for it is charged now
-    Open(org::PolicyArguments),
+    Open(org::OpenArguments),
     /// Show what every organization was granted, has used and has left
     List,
 }
 
 #[derive(Debug, Subcommand)]
 enum PolicyWord {
-    /// Set what happens to usage that no allocation covers, and the grace after an expiry
+    /// Set what happens to usage that no allocation covers, and the grace after an expiry; `credits balance` shows both
     Set(org::PolicyArguments),
 }
 

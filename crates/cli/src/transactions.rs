@@ -58,10 +58,12 @@ struct Line {
 
 pub(crate) async fn run(session: &Session, arguments: &TransactionsArguments) -> Result<(), CliError> {
     let ledger = session.ledger().await?;
-    let found = ledger.transactions(&arguments.org, arguments.before, arguments.limit).await?;
+    let org = &arguments.org;
+    ledger.organization(org).await?.ok_or_else(|| CliError::not_open(org))?;
+    let found = ledger.transactions(org, arguments.before, arguments.limit).await?;
     let transactions: Vec<Line> = found.into_iter().map(line).collect();
     let next_before = transactions.last().map(|last| last.number).filter(|number| *number > 1);
-    let answer = Answer { org_id: arguments.org.clone(), transactions, next_before };
+    let answer = Answer { org_id: org.clone(), transactions, next_before };
     session.output.print(&answer, text)
 }
 

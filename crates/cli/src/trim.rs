@@ -9,13 +9,13 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use fluxori_archive::Archive;
+use fluxori_archive::{Archive, VerifiedPartition};
 use fluxori_core::id::GLOBAL_KEY;
 use fluxori_ledger::Checkpoint;
-use fluxori_stream::{Range, committed_offsets, delete_before};
+use fluxori_stream::{LogReader, Range, committed_offsets, delete_before};
 use serde::Serialize;
 
-use crate::archive::{extend, verify};
+use crate::archive::{extend, lacking, verify};
 use crate::error::CliError;
 use crate::output::table;
 use crate::session::{Session, watermarks};
@@ -28,7 +28,7 @@ pub(crate) struct TrimArguments {
     /// The folder of the archive; what it lacks is added first
     #[arg(long, value_name = "FOLDER")]
     archive: PathBuf,
-    /// Only say what could be deleted
+    /// Only say what would be deleted
     #[arg(long)]
     dry_run: bool,
     /// Keep what a rebuild from this checkpoint reads, so that it needs no archive
@@ -51,7 +51,7 @@ struct PartitionAnswer {
     partition: i32,
     /// Where the log began before.
     began_at: i64,
-    /// Where it begins now, or would at most.
+    /// Where it begins now, or would.
     begins_at: i64,
     deleted: i64,
     /// What keeps later records in the log.
@@ -70,64 +70,117 @@ pub(crate) async fn run(session: &Session, arguments: &TrimArguments) -> Result<
     let log = session.log(&reader).await?;
     let partitions: BTreeSet<i32> = (0..reader.partitions().await?).collect();
     let archive = Archive::open_of_log(&arguments.archive, log.digest)?;
-    let archive = if arguments.dry_run {
-        archive
+    let geneses = geneses(&archive, &partitions).await?;
+    let cuts = if arguments.dry_run {
+        lacking(&arguments.archive, &archive, &reader, &partitions, i64::MAX).await?;
+        let verified = verify(&archive, &partitions, &reader).await?;
+        foreseen(&reader, &geneses, verified, &checkpoints(&arguments.checkpoint)?).await?
     } else {
-        let copies = publish_copies(session, &archive, &partitions).await?;
+        let copies = publish_copies(session, &geneses).await?;
         wait_until_passed(session, arguments, &copies).await?;
-        extend(&arguments.archive, log.digest, &reader, &partitions, i64::MAX).await?.0
+        let archive = extend(&arguments.archive, log.digest, &reader, &partitions, i64::MAX).await?.0;
+        let needed = needed(session, arguments, &partitions).await?;
+        let verified = verify(&archive, &partitions, &reader).await?;
+        verified.iter().filter_map(|found| Some(cut(found, *needed.get(&found.partition)?))).collect()
     };
-    let needed = needed(session, arguments, &partitions).await?;
-    let verified = verify(&archive, &partitions, &reader).await?;
     let mut answer = Answer { dry_run: arguments.dry_run, deleted: 0, partitions: Vec::new() };
-    let mut cuts = BTreeMap::new();
-    for partition in verified {
-        let began_at = watermarks(&reader, partition.partition).await?.low;
-        let Some(Needed { offset, by }) = needed.get(&partition.partition).copied() else { continue };
-        // What a dry run would publish comes behind everything, so all that is not needed could go.
-        let cut = if arguments.dry_run { Some(offset.min(partition.end_offset)) } else { None };
-        let cut = cut.or_else(|| partition.beginnings.iter().copied().filter(|copy| *copy <= offset).max());
-        let begins_at = cut.unwrap_or_default().max(began_at);
+    let mut before = BTreeMap::new();
+    for Cut { partition, at, kept_for } in cuts {
+        let began_at = watermarks(&reader, partition).await?.low;
+        let begins_at = at.max(began_at);
         let deleted = begins_at - began_at;
         if deleted > 0 {
-            cuts.insert(partition.partition, begins_at);
+            before.insert(partition, begins_at);
         }
         answer.deleted += deleted;
-        let partition = partition.partition;
-        answer.partitions.push(PartitionAnswer { partition, began_at, begins_at, deleted, kept_for: by });
+        answer.partitions.push(PartitionAnswer { partition, began_at, begins_at, deleted, kept_for });
     }
-    if !arguments.dry_run && !cuts.is_empty() {
+    if !arguments.dry_run && !before.is_empty() {
         let kafka = session.kafka()?;
-        delete_before(&kafka.brokers, &kafka.topic, &cuts).await?;
+        delete_before(&kafka.brokers, &kafka.topic, &before).await?;
     }
     session.output.print(&answer, text)
+}
+
+/// Where the log of a partition is to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Cut {
+    partition: i32,
+    at: i64,
+    kept_for: &'static str,
+}
+
+/// The last beginning behind which lies all that is needed.
+fn cut(found: &VerifiedPartition, needed: Needed) -> Cut {
+    let beginnings = found.beginnings.iter().copied();
+    let at = beginnings.filter(|copy| *copy <= needed.offset).max().unwrap_or_default();
+    Cut { partition: found.partition, at, kept_for: needed.by }
+}
+
+/// The cuts as they would be: a copy of the genesis at the end of each partition, to which ledger and analytics have come,
+/// and the archive extended beyond it.
+async fn foreseen(
+    reader: &LogReader,
+    geneses: &BTreeMap<i32, Vec<u8>>,
+    verified: Vec<VerifiedPartition>,
+    checkpoints: &[Checkpoint],
+) -> Result<Vec<Cut>, CliError> {
+    let mut cuts = Vec::new();
+    for mut found in verified {
+        let partition = found.partition;
+        let end = watermarks(reader, partition).await?.high;
+        let checkpoint = checkpoints.iter().map(|checkpoint| needed_by(checkpoint, partition)).min();
+        let needed = match checkpoint {
+            Some(offset) if offset < end => Needed { offset, by: CHECKPOINT },
+            _ => Needed { offset: end, by: LEDGER },
+        };
+        // Copies that an earlier trim published and that are not in the archive yet.
+        let range =
+            Range { partition, start: found.end_offset, end: needed.offset.saturating_add(1).min(end) };
+        if needed.by == CHECKPOINT && range.start < range.end {
+            let genesis = geneses.get(&partition).map(Vec::as_slice);
+            let mut scan = reader.scan(&[range], 5_000)?;
+            while let Some(batch) = scan.next().await? {
+                let copies = batch
+                    .iter()
+                    .filter(|record| record.key == Some(GLOBAL_KEY.as_bytes()) && record.value == genesis);
+                found.beginnings.extend(copies.map(|record| record.offset));
+            }
+        }
+        found.beginnings.push(end);
+        cuts.push(cut(&found, needed));
+    }
+    Ok(cuts)
 }
 
 /// Publishes a copy of the genesis into every partition, and says where they lie.
 async fn publish_copies(
     session: &Session,
-    archive: &Archive,
-    partitions: &BTreeSet<i32>,
+    geneses: &BTreeMap<i32, Vec<u8>>,
 ) -> Result<BTreeMap<i32, i64>, CliError> {
     let publisher = session.publisher()?;
     let mut copies = BTreeMap::new();
-    for partition in partitions.iter().copied() {
-        let genesis = genesis(archive, partition).await?;
-        let position = publisher.publish(partition, GLOBAL_KEY.as_bytes(), &genesis).await?;
+    for (partition, genesis) in geneses {
+        let position = publisher.publish(*partition, GLOBAL_KEY.as_bytes(), genesis).await?;
         copies.insert(position.partition, position.offset);
     }
     Ok(copies)
 }
 
-/// The value of a partition's first record.
-async fn genesis(archive: &Archive, partition: i32) -> Result<Vec<u8>, CliError> {
-    let first = archive.scan(&[Range { partition, start: 0, end: 1 }], 1).next().await?;
-    let value = first.as_ref().and_then(|batch| batch.iter().next()).and_then(|record| record.value);
-    value.map(<[u8]>::to_vec).ok_or_else(|| {
-        CliError::Refused(format!(
-            "the archive has no records of partition {partition}; run `credits log archive --to` for all partitions"
-        ))
-    })
+/// The values of the partitions' first records.
+async fn geneses(archive: &Archive, partitions: &BTreeSet<i32>) -> Result<BTreeMap<i32, Vec<u8>>, CliError> {
+    let mut geneses = BTreeMap::new();
+    for partition in partitions.iter().copied() {
+        let first = archive.scan(&[Range { partition, start: 0, end: 1 }], 1).next().await?;
+        let value = first.as_ref().and_then(|batch| batch.iter().next()).and_then(|record| record.value);
+        let value = value.ok_or_else(|| {
+            CliError::Refused(format!(
+                "the archive has no records of partition {partition}; run `credits log archive --to` for all partitions"
+            ))
+        })?;
+        geneses.insert(partition, value.to_vec());
+    }
+    Ok(geneses)
 }
 
 async fn wait_until_passed(
@@ -175,8 +228,7 @@ async fn needed(
         let count = i32::try_from(partitions.len()).unwrap_or(i32::MAX);
         Some(committed_offsets(&kafka.brokers, &kafka.topic, group, count).await?)
     };
-    let checkpoints: Vec<Checkpoint> =
-        arguments.checkpoint.iter().map(|folder| Checkpoint::open(folder)).collect::<Result<_, _>>()?;
+    let checkpoints = checkpoints(&arguments.checkpoint)?;
     let mut needed = BTreeMap::new();
     for partition in partitions.iter().copied() {
         let cursor = cursors.iter().find(|cursor| cursor.partition == partition);
@@ -190,7 +242,7 @@ async fn needed(
             }
         }
         for checkpoint in &checkpoints {
-            let offset = checkpoint.cursors().get(&partition).copied().unwrap_or(0).saturating_sub(1).max(0);
+            let offset = needed_by(checkpoint, partition);
             if offset < least.offset {
                 least = Needed { offset, by: CHECKPOINT };
             }
@@ -198,6 +250,15 @@ async fn needed(
         needed.insert(partition, least);
     }
     Ok(needed)
+}
+
+fn checkpoints(folders: &[PathBuf]) -> Result<Vec<Checkpoint>, CliError> {
+    Ok(folders.iter().map(|folder| Checkpoint::open(folder)).collect::<Result<_, _>>()?)
+}
+
+/// The first offset that a rebuild from a checkpoint reads.
+fn needed_by(checkpoint: &Checkpoint, partition: i32) -> i64 {
+    checkpoint.cursors().get(&partition).copied().unwrap_or(0).saturating_sub(1).max(0)
 }
 
 fn text(answer: &Answer) -> String {
@@ -213,9 +274,33 @@ fn text(answer: &Answer) -> String {
     let header = ["partition", "began at", "begins at", "deleted", "the rest is kept for"];
     let partitions = table(header, &[0, 1, 2, 3], rows);
     let done = if answer.dry_run {
-        format!("{} records could be deleted from the log; nothing was done.", answer.deleted)
+        format!(
+            "{} records would be archived where they are not yet, and deleted from the log for good, once the ledger and the \
+             analytics consumer have come to its end. Nothing was done.",
+            answer.deleted
+        )
     } else {
         format!("{} records were deleted from the log; the archive has them.", answer.deleted)
     };
     format!("{partitions}\n\n{done}")
+}
+
+#[cfg(test)]
+mod tests {
+    use fluxori_core::digest::Digest;
+
+    use super::*;
+
+    #[test]
+    fn a_log_is_cut_off_before_the_last_copy_of_its_genesis_that_all_who_need_it_have_passed() {
+        let found = VerifiedPartition {
+            partition: 3,
+            end_offset: 200,
+            digest: Digest::default(),
+            compared: 200,
+            beginnings: vec![0, 90, 150],
+        };
+        let at = |offset| cut(&found, Needed { offset, by: LEDGER }).at;
+        assert_eq!([89, 90, 149, 150, 500].map(at), [0, 90, 90, 150, 150]);
+    }
 }

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use fluxori_core::command::{Command, CommandBody, CommandKind};
+use fluxori_core::fold::Allocation;
 use fluxori_core::id::{AllocationId, CommandId, OrgId};
 use fluxori_ledger::CommandOutcome;
 use fluxori_runtime::auth::Caller;
@@ -127,7 +128,12 @@ async fn judged(edge: &Edge, wanted: &Wanted, outcome: CommandOutcome) -> Result
     }
     let made = edge.ledger.allocation(&wanted.org, AllocationId(id.0)).await?;
     if made.is_some_and(|made| !wanted.is_granted_by(&made)) {
-        return Err(reused(id, "another grant"));
+        // It may have been changed since: what was granted, the log says.
+        match edge.recorded(&outcome).await? {
+            Some(CommandBody::Grant(_, grant))
+                if wanted.is_granted_by(&Allocation::scheduled(AllocationId(id.0), &grant)) => {}
+            _ => return Err(reused(id, "another grant")),
+        }
     }
     granted(edge, &wanted.org, StatusCode::CREATED, Outcome::Applied, id, outcome.offset)
 }

@@ -1,8 +1,11 @@
 //! Giving a command: sign it, publish it to its org's partition, wait until the ledger has come to it.
 
 use axum::http::StatusCode;
-use fluxori_core::command::Command;
+use fluxori_core::command::{Command, CommandBody};
+use fluxori_core::digest::Digest;
 use fluxori_core::id::{CommandId, OrgId};
+use fluxori_core::record::Body;
+use fluxori_core::time::Timestamp;
 use fluxori_ledger::{CommandOutcome, LedgerError, QuarantinedRecord};
 use fluxori_runtime::http::Problem;
 use fluxori_stream::StreamError;
@@ -59,6 +62,28 @@ impl Edge {
             Err(error) if of_ledger(&error).is_some() => Ok(Fate::Pending { offset }),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// What the command of an outcome says in the log; none where that does not hold it any more.
+    ///
+    /// # Errors
+    /// 503 if the log cannot be read.
+    pub(crate) async fn recorded(&self, outcome: &CommandOutcome) -> Result<Option<CommandBody>, Refusal> {
+        let batch = match self.reader.fetch_one(outcome.partition, outcome.offset).await {
+            Ok(batch) => batch,
+            Err(StreamError::OffsetMissing { .. }) => return Ok(None),
+            Err(error) if error.is_transient() => return Err(Problem::unavailable("Kafka").into()),
+            Err(error) => return Err(Problem::internal(error).into()),
+        };
+        let record = batch.iter().next();
+        let decoded =
+            record.map(|record| fluxori_wire::decode(record.key, record.value, Timestamp::default()).body);
+        Ok(match decoded {
+            Some(Body::Command(signed)) if Digest::of(&signed.payload) == outcome.payload_digest => {
+                Some(signed.command.body)
+            }
+            _ => None,
+        })
     }
 
     async fn fate(

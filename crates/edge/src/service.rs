@@ -83,6 +83,7 @@ pub(crate) async fn serve(context: Context) -> Result<(), EdgeError> {
         progress: Progress::watch(ledger.clone(), patience),
         watermarks: Arc::new(Watermarks::new(reader.clone())),
         publisher: Publisher::new(&options)?,
+        reader: reader.clone(),
         log: OnceLock::new(),
         ledger,
         issuer,
@@ -230,6 +231,7 @@ mod tests {
                 ..PublisherOptions::new("127.0.0.1:1", "none")
             })
             .unwrap(),
+            reader: LogReader::new("127.0.0.1:1", "none").unwrap(),
             log: log.map_or_else(OnceLock::new, OnceLock::from),
             ledger,
             issuer: Issuer::new(LogId(uuid::Uuid::nil()), "edge", [7; 32]),

@@ -8,7 +8,7 @@ use fluxori_core::record::partition_of;
 use fluxori_ledger::Ledger;
 use fluxori_runtime::auth::Caller;
 use fluxori_runtime::http::Problem;
-use fluxori_stream::Publisher;
+use fluxori_stream::{LogReader, Publisher};
 use fluxori_wire::{Issuer, Position};
 
 use crate::at_least::{Progress, wanted_offset};
@@ -20,6 +20,7 @@ use crate::refusal::Refusal;
 pub(crate) struct Edge {
     pub(crate) ledger: Ledger,
     pub(crate) publisher: Publisher,
+    pub(crate) reader: LogReader,
     pub(crate) issuer: Issuer,
     pub(crate) progress: Progress,
     pub(crate) watermarks: Arc<Watermarks>,

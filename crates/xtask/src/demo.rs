@@ -69,7 +69,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let card = workspace().join("rates/2026-11.toml");
     pipeline.credits(&["rates", "apply", card.to_str().context("path")?, "--output", "json"])?;
     say(&format!("granting credits to {} orgs over REST", arguments.orgs));
-    grant_all(&pipeline, arguments.orgs)?;
+    grant_all(&pipeline, arguments)?;
     say(&format!("replaying {} requests, every {DUPLICATE_EVERY}th sent twice", arguments.events));
     let sent = replay(&pipeline, arguments, &say)?;
     say("waiting until ledger and rollups have all of it");
@@ -119,12 +119,19 @@ fn org_name(number: u64) -> String {
     format!("org-{number:03}")
 }
 
+/// What the poor org gets, in credits: 25 for 60,000 events and less for fewer, so that it runs out.
+fn too_little(events: u64) -> String {
+    let thousandths = (events.min(60_000) * 25 / 60).max(1);
+    format!("{}.{:03}", thousandths / 1_000, thousandths % 1_000)
+}
+
 /// Every org gets plenty, from a month ago on; one gets too little.
-fn grant_all(pipeline: &Pipeline, orgs: u64) -> Result<()> {
+fn grant_all(pipeline: &Pipeline, arguments: &Arguments) -> Result<()> {
+    let (orgs, too_little) = (arguments.orgs, too_little(arguments.events));
     let month_ago = chrono::DateTime::<chrono::Utc>::from(now()) - chrono::Days::new(34);
     let effective_at = month_ago.to_rfc3339();
     for number in 0..orgs {
-        let amount = if number == poor(orgs) { "25" } else { "5000000" };
+        let amount = if number == poor(orgs) { too_little.as_str() } else { "5000000" };
         let grant = json!({
             "org_id": org_name(number), "kind": "prepaid", "amount": amount, "effective_at": effective_at,
             "purchased": true, "reason": "demo",
@@ -178,7 +185,7 @@ fn applied(pipeline: &Pipeline) -> u64 {
 fn wait_for_agreement(pipeline: &Pipeline, arguments: &Arguments, sent: &Value) -> Result<Report> {
     let deadline = Instant::now() + Duration::from_secs(120);
     loop {
-        let report = Report::read(pipeline, arguments.orgs, sent);
+        let report = Report::read(pipeline, arguments.orgs, arguments.events, sent);
         match report {
             Ok(report) if report.is_complete() || Instant::now() > deadline => {
                 return report.with_checks(pipeline);
@@ -229,4 +236,14 @@ fn print_urls(pipeline: &Pipeline) -> Result<()> {
     );
     println!("  metrics     curl {}/metrics", pipeline.url("ledger-consumer")?);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_poor_org_gets_less_where_there_are_fewer_events() {
+        assert_eq!([600_000, 60_000, 3_000, 1].map(too_little), ["25.000", "25.000", "1.250", "0.001"]);
+    }
 }

@@ -110,8 +110,14 @@ id = "yearly"
 kind = "subscription"
 amount = "1000"
 share = "seat"
-recurrence = { unit = "year", anchor = "2026-01-01T00:00:00", time_zone = "Europe/Berlin" }
+recurrence = { unit = "year", anchor = "ANCHOR", time_zone = "Europe/Berlin" }
 "#;
+
+/// The plan, half-way through its year: its next period is not one that the scheduler publishes ahead yet.
+fn plan() -> String {
+    let anchor: String = ago(182 * 86_400).chars().take("2026-01-01".len()).collect();
+    PLAN.replace("ANCHOR", &format!("{anchor}T00:00:00"))
+}
 
 #[test]
 fn a_plan_is_set_changed_and_cancelled_by_the_operators_tool() -> Result<()> {
@@ -119,7 +125,7 @@ fn a_plan_is_set_changed_and_cancelled_by_the_operators_tool() -> Result<()> {
     let org = unique("plan");
     credits(&pipeline, &["org", "open", &org])?;
     let file = pipeline.keys_folder().join(format!("{org}.toml"));
-    fs::write(&file, PLAN)?;
+    fs::write(&file, plan())?;
     let file = file.to_str().context("the path is not UTF-8")?;
     // All at one instant, so that shares of the period in course are exact.
     let at = ["--effective-at", &ago(60)];
@@ -135,6 +141,124 @@ fn a_plan_is_set_changed_and_cancelled_by_the_operators_tool() -> Result<()> {
     assert_eq!(give(&["plan", "cancel", &org])?, ["setting", "adjust"]);
     assert_eq!(credits(&pipeline, &["plan", "show", &org])?["plan"], Value::Null);
     verify(&pipeline)
+}
+
+#[test]
+fn a_command_under_a_key_is_carried_out_once_and_never_passes_for_another() -> Result<()> {
+    let pipeline = shared()?;
+    let org = unique("once");
+    let under = |key: &str, words: &[&str]| {
+        credits(&pipeline, &[words, &["--idempotency-key", key, "--reason", "test"]].concat())
+    };
+    let once = |key: &str, words: &[&str]| -> Result<Value> {
+        let given = under(key, words)?;
+        ensure!(text(&given, "status")? == "applied", "{words:?}: {given}");
+        let again = under(key, words)?;
+        ensure!(text(&again, "status")? == "repeated", "{words:?}: {again}");
+        ensure!(given["position"] == again["position"], "{given} {again}");
+        Ok(given)
+    };
+    let another = |key: &str, words: &[&str]| -> Result<()> {
+        let refused = under(key, words).err().with_context(|| format!("{words:?} passes for another"))?;
+        ensure!(refused.to_string().contains("under another key"), "{words:?}: {refused}");
+        Ok(())
+    };
+    let repeated = |key: &str, words: &[&str]| -> Result<()> {
+        let again = under(key, words)?;
+        ensure!(text(&again, "status")? == "repeated", "{words:?}: {again}");
+        Ok(())
+    };
+    let balance = || credits(&pipeline, &["balance", &org]);
+
+    let grant = ["grant", &org, "100", "--expires-in", "30d"];
+    let given = once("grant", &grant)?;
+    let id = text(&given, "command_id")?;
+    another("grant", &["grant", &org, "100", "--expires-in", "31d"])?;
+    another("grant", &["org", "open", &org])?;
+    once("adjust", &["adjust", &org, id, "-25"])?;
+    another("adjust", &["adjust", &org, id, "-50"])?;
+    let to = |user, amount| ["transfer", &org, "--allocation", id, "--to-user", user, "--amount", amount];
+    once("transfer", &to("ann", "5"))?;
+    another("transfer", &to("ann", "6"))?;
+    another("transfer", &to("kim", "5"))?;
+    once("extend", &["extend", &org, "--allocation", id, "--by", "30d"])?;
+    another("extend", &["extend", &org, "--allocation", id, "--never"])?;
+    another("extend", &["extend", &org, "--allocation", id, "--expires-at", "2099-01-01T00:00:00Z"])?;
+    repeated("grant", &grant)?;
+    assert_eq!(text(&balance()?, "balance")?, "75");
+    once("policy", &["policy", "set", &org, "--grace", "0s"])?;
+    another("policy", &["policy", "set", &org, "--grace", "1s"])?;
+
+    let file = pipeline.keys_folder().join(format!("{org}.toml"));
+    fs::write(&file, plan().replace("seats = 2", "seats = 2\nusers = [\"lee\"]"))?;
+    let set = ["plan", "set", &org, "--file", file.to_str().context("the path is not UTF-8")?];
+    once("set", &set)?;
+    let seats = ["plan", "seats", &org, "3"];
+    once("seats", &seats)?;
+    another("seats", &["plan", "seats", &org, "4"])?;
+    let users = ["plan", "users", &org, "--remove", "lee"];
+    once("users", &users)?;
+    another("users", &["plan", "users", &org, "--add", "lee"])?;
+    once("cancel", &["plan", "cancel", &org])?;
+    for (key, words) in [("set", &set[..]), ("seats", &seats), ("users", &users)] {
+        repeated(key, words)?;
+    }
+    fs::write(&file, plan())?;
+    another("set", &set)?;
+
+    // Once the allocation has ended, what was done to it before is still known.
+    let short = credits(&pipeline, &["grant", &org, "10", "--expires-at", &ago(-6)])?;
+    let id = text(&short, "command_id")?;
+    let adjust = ["adjust", &org, id, "1"];
+    let to = ["transfer", &org, "--allocation", id, "--to-user", "ann", "--amount", "2"];
+    once("short adjust", &adjust)?;
+    once("short transfer", &to)?;
+    e2e::eventually("the allocation has ended", || {
+        let refused = credits(&pipeline, &[&adjust[..], &["--reason", "test", "--dry-run"]].concat());
+        Ok(refused.is_err_and(|error| error.to_string().contains("has ended")).then_some(()))
+    })?;
+    repeated("short adjust", &adjust)?;
+    repeated("short transfer", &to)?;
+    verify(&pipeline)
+}
+
+#[test]
+fn what_is_not_named_of_a_policy_stays_and_the_balance_shows_it() -> Result<()> {
+    let pipeline = shared()?;
+    let org = unique("policy");
+    let not_open = credits(&pipeline, &["transactions", &org]).unwrap_err().to_string();
+    assert!(not_open.contains("is not open"), "{not_open}");
+    credits(&pipeline, &["org", "open", &org])?;
+    let policy = || -> Result<Value> { Ok(credits(&pipeline, &["balance", &org])?["policy"].clone()) };
+    assert_eq!(policy()?, json!({"overdraft": "default", "grace": "5m"}));
+    credits(&pipeline, &["policy", "set", &org, "--overdraft", "absorb"])?;
+    credits(&pipeline, &["policy", "set", &org, "--grace", "1h"])?;
+    assert_eq!(policy()?, json!({"overdraft": "absorb", "grace": "1h"}));
+    credits(&pipeline, &["policy", "set", &org, "--overdraft", "carry"])?;
+    assert_eq!(policy()?, json!({"overdraft": "carry", "grace": "1h"}));
+    verify(&pipeline)
+}
+
+#[test]
+fn a_command_of_the_root_that_was_rejected_is_not_given_again_for_ever() -> Result<()> {
+    let pipeline = shared()?;
+    let root = pipeline.keys_folder().join("root.key");
+    let pending = pipeline.keys_folder().join("rules-1.pending");
+    let rules = ["rules", "set", "1", "--root-key", root.to_str().context("the path is not UTF-8")?];
+    let published = credits(&pipeline, &[&rules[..], &["--no-wait"]].concat())?;
+    let id = text(&published, "command_id")?;
+    ensure!(pending.exists(), "nothing is kept for the next run");
+    let refused = || {
+        e2e::eventually("the rules are rejected", || {
+            let said = credits(&pipeline, &rules).err().map(|error| error.to_string());
+            Ok(said.filter(|said| said.contains("rejected")))
+        })
+    };
+    refused()?;
+    ensure!(!pending.exists(), "the rejected command is kept");
+    let next = credits(&pipeline, &[&rules[..], &["--dry-run"]].concat())?;
+    assert_eq!(next["status"], "would_publish", "{id} is over");
+    Ok(())
 }
 
 #[test]
@@ -192,8 +316,25 @@ fn usage_in_the_quarantine_is_released_or_dismissed_by_its_place() -> Result<()>
     let other_words = [&["quarantine", "release", &org, &other][..], &why].concat();
     let refused = credits(&pipeline, &other_words).unwrap_err().to_string();
     assert!(refused.contains("no usage that can be read"), "{refused}");
-    let dismiss = [&["quarantine", "dismiss", &org, &other][..], &why].concat();
+    let key = ["--idempotency-key", "dismissed"];
+    let dismiss = [&["quarantine", "dismiss", &org, &other][..], &why, &key].concat();
     assert_eq!(in_earnest(&pipeline, &org, &dismiss)?, ["setting"]);
+    assert_eq!(credits(&pipeline, &dismiss)?["status"], "repeated");
+    let refused = |words: &[&str]| credits(&pipeline, &[words, &why].concat()).unwrap_err().to_string();
+    let again = refused(&["quarantine", "dismiss", &org, &other]);
+    assert!(again.contains("is dismissed as it is"), "{again}");
+    let released = refused(&["quarantine", "dismiss", &org, &usage]);
+    assert!(released.contains("was released"), "{released}");
+    let (partition, offset) = e2e::publish(&pipeline, "no org's key", b"not usage")?;
+    let nobodys = format!("{partition}-{offset}");
+    e2e::eventually("the record of nobody is in the quarantine", || {
+        Ok(credits(&pipeline, &["quarantine", "show", &nobodys]).ok())
+    })?;
+    let of_nobody = refused(&["quarantine", "dismiss", &org, &nobodys]);
+    assert!(
+        of_nobody.contains("is nobody's") && of_nobody.contains("stays in the quarantine"),
+        "{of_nobody}"
+    );
     let statuses: Vec<Value> =
         e2e::quarantined(&pipeline, &org)?.iter().map(|record| record["status"].clone()).collect();
     assert!(statuses.contains(&json!("released")) && statuses.contains(&json!("dismissed")), "{statuses:?}");

@@ -143,6 +143,31 @@ fn a_grant_repeated_under_its_idempotency_key_is_one_grant() -> Result<()> {
 }
 
 #[test]
+fn a_grant_is_known_again_after_it_was_extended() -> Result<()> {
+    let pipeline = shared()?;
+    let org = unique("extended");
+    let grant = |expires_at: &str| -> Result<(u16, Value)> {
+        let body = json!({"org_id": org, "kind": "prepaid", "amount": "10", "effective_at": "2026-01-01T00:00:00Z",
+                          "expires_at": expires_at, "reason": "test"});
+        let headers = [("content-type", "application/json"), ("idempotency-key", "purchase")];
+        let bytes = serde_json::to_vec(&body)?;
+        let key = Some(pipeline.admin_key());
+        let answer = pipeline.post_as("edge", "/v1/allocations", &headers, &bytes, key)?;
+        Ok((answer.status, answer.body))
+    };
+    let (_, granted) = grant("2998-01-01T00:00:00Z")?;
+    let id = text(&granted, "allocation_id")?;
+    let later = "2999-01-01T00:00:00Z";
+    let extend = ["extend", &org, "--allocation", id, "--expires-at", later, "--output", "json"];
+    pipeline.credits(&extend)?;
+    let (status, again) = grant("2998-01-01T00:00:00Z")?;
+    assert_eq!((status, text(&again, "allocation_id")?), (201, id), "{again}");
+    let (status, another) = grant("2997-01-01T00:00:00Z")?;
+    assert_eq!(status, 422, "{another}");
+    Ok(())
+}
+
+#[test]
 fn an_idle_orgs_allocation_expires_by_a_tick_while_two_schedulers_run() -> Result<()> {
     let pipeline = shared()?;
     // The first test that comes starts it; both go on.

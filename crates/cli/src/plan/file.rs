@@ -5,7 +5,7 @@ use std::path::Path;
 
 use chrono::NaiveDateTime;
 use fluxori_core::amount::Credits;
-use fluxori_core::command::{AllocationKind, Plan, PlanItem, Scope, Share};
+use fluxori_core::command::{AllocationKind, Plan, PlanItem, Scope, SetPlan, Share};
 use fluxori_core::id::{ItemId, Label, UserId};
 use fluxori_core::period::{IntervalUnit, Recurrence, local_midnight};
 use fluxori_core::time::Timestamp;
@@ -14,7 +14,7 @@ use serde::Deserialize;
 use crate::error::CliError;
 
 /// A plan's definition.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Definition {
     name: Label,
@@ -27,7 +27,7 @@ pub(super) struct Definition {
     items: Vec<ItemDefinition>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ItemDefinition {
     id: ItemId,
@@ -45,7 +45,7 @@ struct ItemDefinition {
     recurrence: RecurrenceDefinition,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RecurrenceDefinition {
     #[serde(default = "one")]
@@ -83,17 +83,25 @@ impl Definition {
 
     /// The plan from `effective_at` on. An item without an anchor keeps that of the present plan's item of the same id and
     /// recurrence, so that its periods go on; a new one begins at midnight.
-    pub(super) fn plan(self, effective_at: Timestamp, present: Option<&Plan>) -> Result<Plan, CliError> {
-        let items = self.items.into_iter().map(|item| item.item(effective_at, present));
+    pub(super) fn plan(&self, effective_at: Timestamp, present: Option<&Plan>) -> Result<Plan, CliError> {
+        let items = self.items.iter().map(|item| item.item(effective_at, present));
         let items = items.collect::<Result<_, _>>()?;
-        Ok(Plan { name: self.name, trial: self.trial, seats: self.seats, users: self.users, items })
+        let Self { name, trial, seats, users, .. } = self.clone();
+        Ok(Plan { name, trial, seats, users, items })
+    }
+
+    /// Whether an earlier command set what is defined here; anchors that are left out were chosen then.
+    pub(super) fn is_of(&self, earlier: &SetPlan) -> bool {
+        earlier.plan.as_ref().is_some_and(|plan| {
+            self.plan(earlier.effective_at, Some(plan)).is_ok_and(|defined| defined == *plan)
+        })
     }
 }
 
 impl ItemDefinition {
-    fn item(self, effective_at: Timestamp, present: Option<&Plan>) -> Result<PlanItem, CliError> {
+    fn item(&self, effective_at: Timestamp, present: Option<&Plan>) -> Result<PlanItem, CliError> {
         let refused = |problem: String| CliError::Refused(format!("item {} of the plan: {problem}", self.id));
-        let RecurrenceDefinition { every, unit, anchor, time_zone } = self.recurrence;
+        let RecurrenceDefinition { every, unit, anchor, time_zone } = self.recurrence.clone();
         let present = present.and_then(|plan| plan.item(&self.id)).map(|item| &item.recurrence);
         let kept = present
             .filter(|kept| kept.every == every && kept.unit == unit && kept.time_zone == time_zone)
@@ -107,12 +115,12 @@ impl ItemDefinition {
         let (period_start, period_end) =
             recurrence.period_at(effective_at).map_err(|error| refused(error.to_string()))?;
         Ok(PlanItem {
-            id: self.id,
+            id: self.id.clone(),
             kind: self.kind,
             amount: self.amount,
             share: self.share,
             priority: self.priority,
-            scope: self.scope,
+            scope: self.scope.clone(),
             purchased: self.purchased,
             max_rollover: self.max_rollover,
             recurrence,
@@ -184,6 +192,19 @@ recurrence = { every = 1, unit = "day", anchor = "2026-01-01T00:00:00", time_zon
         let yearly = PLAN.replacen("month\"", "year\"", 1);
         let other = plan(&yearly, "2026-12-05T08:00:00Z", Some(&before));
         assert_eq!(period(&other, 0).0, "2026-12-04T23:00:00Z");
+    }
+
+    #[test]
+    fn a_plan_that_was_set_before_is_known_again_at_its_own_time_and_another_is_not() {
+        let effective_at = "2026-11-22T15:00:00Z".parse().unwrap();
+        let of = |text: &str| Definition::parse(text, false).unwrap();
+        let earlier = SetPlan { effective_at, plan: Some(of(PLAN).plan(effective_at, None).unwrap()) };
+        assert!(of(PLAN).is_of(&earlier));
+        for (what, other) in [("seats = 5", "seats = 6"), ("\"1000\"", "\"1001\""), ("\"month\"", "\"year\"")]
+        {
+            assert!(!of(&PLAN.replacen(what, other, 1)).is_of(&earlier), "{other}");
+        }
+        assert!(!of(PLAN).is_of(&SetPlan { plan: None, ..earlier }), "the org was taken off its plan");
     }
 
     #[test]

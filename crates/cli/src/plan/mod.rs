@@ -9,7 +9,7 @@ mod show;
 use std::path::PathBuf;
 
 use clap::Args;
-use fluxori_core::command::{CommandBody, Plan, SetPlan};
+use fluxori_core::command::{CommandBody, CommandKind, Plan, SetPlan};
 use fluxori_core::fold::PlanState;
 use fluxori_core::id::{OrgId, UserId};
 use fluxori_core::record::partition_of;
@@ -17,7 +17,7 @@ use fluxori_core::time::Timestamp;
 use fluxori_ledger::Needed;
 use fluxori_runtime::clock;
 
-use crate::command::{GivingArguments, give};
+use crate::command::{Asked, GivingArguments, give};
 use crate::error::CliError;
 use crate::session::{Session, whole_second};
 use crate::snapshot::{AsOf, Snapshot};
@@ -39,23 +39,37 @@ struct ChangeArguments {
 }
 
 impl ChangeArguments {
-    fn effective_at(&self) -> Timestamp {
-        self.effective_at.unwrap_or_else(|| whole_second(clock::now().into()))
-    }
-
+    /// Gives the command that puts `org` on what `plan` makes of the time from which on it holds; `is_asked` judges an
+    /// earlier command that held from a time that is asked for.
     async fn give(
         &self,
         session: &Session,
         org: &OrgId,
-        effective_at: Timestamp,
-        plan: Option<Plan>,
-        done: &str,
+        plan: impl AsyncFn(Timestamp) -> Result<Option<Plan>, CliError>,
+        is_asked: impl Fn(&SetPlan) -> bool,
+        done: impl Fn(Option<&Plan>) -> String,
     ) -> Result<(), CliError> {
-        if let Some(plan) = &plan {
-            plan.check(effective_at).map_err(|problem| CliError::Refused(format!("the plan: {problem}")))?;
-        }
-        let body = CommandBody::SetPlan(org.clone(), SetPlan { effective_at, plan });
-        give(session, body, &self.reason, &self.giving, done).await
+        let asked = Asked { org, kind: CommandKind::SetPlan, reason: &self.reason, giving: &self.giving };
+        let make = async || {
+            let effective_at = self.effective_at.unwrap_or_else(|| whole_second(clock::now().into()));
+            let plan = plan(effective_at).await?;
+            if let Some(plan) = &plan {
+                plan.check(effective_at)
+                    .map_err(|problem| CliError::Refused(format!("the plan: {problem}")))?;
+            }
+            Ok(CommandBody::SetPlan(org.clone(), SetPlan { effective_at, plan }))
+        };
+        let is_asked = |earlier: &CommandBody| match earlier {
+            CommandBody::SetPlan(_, earlier) => {
+                self.effective_at.is_none_or(|at| at == earlier.effective_at) && is_asked(earlier)
+            }
+            _ => false,
+        };
+        let done = |body: &CommandBody| match body {
+            CommandBody::SetPlan(_, set) => done(set.plan.as_ref()),
+            _ => done(None),
+        };
+        give(session, asked, make, is_asked, done).await
     }
 }
 
@@ -71,12 +85,16 @@ pub(crate) struct SetArguments {
 }
 
 pub(crate) async fn set(session: &Session, arguments: &SetArguments) -> Result<(), CliError> {
-    let definition = Definition::read(&arguments.file)?;
-    let effective_at = arguments.change.effective_at();
-    let present = in_force(session, &arguments.org).await?.plan;
-    let plan = definition.plan(effective_at, present.as_ref().map(|present| &present.plan))?;
-    let done = format!("{} is on plan {}.", arguments.org, plan.name);
-    arguments.change.give(session, &arguments.org, effective_at, Some(plan), &done).await
+    let SetArguments { org, file, change } = arguments;
+    let definition = Definition::read(file)?;
+    let plan = async |effective_at| {
+        let present = in_force(session, org).await?.plan;
+        definition.plan(effective_at, present.as_ref().map(|present| &present.plan)).map(Some)
+    };
+    let done = |plan: Option<&Plan>| {
+        format!("{org} is on plan {}.", plan.map(|plan| plan.name.to_string()).unwrap_or_default())
+    };
+    change.give(session, org, plan, |earlier| definition.is_of(earlier), done).await
 }
 
 #[derive(Debug, Args)]
@@ -88,10 +106,10 @@ pub(crate) struct CancelArguments {
 }
 
 pub(crate) async fn cancel(session: &Session, arguments: &CancelArguments) -> Result<(), CliError> {
-    let org = &arguments.org;
-    let present = present(session, org).await?;
-    let done = format!("{org} is not on plan {} any more.", present.plan.name);
-    arguments.change.give(session, org, arguments.change.effective_at(), None, &done).await
+    let CancelArguments { org, change } = arguments;
+    let plan = async |_| present(session, org).await.map(|_| None);
+    let done = |_: Option<&Plan>| format!("{org} is on no plan any more.");
+    change.give(session, org, plan, |earlier| earlier.plan.is_none(), done).await
 }
 
 #[derive(Debug, Args)]
@@ -105,12 +123,17 @@ pub(crate) struct SeatsArguments {
 }
 
 pub(crate) async fn seats(session: &Session, arguments: &SeatsArguments) -> Result<(), CliError> {
-    let org = &arguments.org;
-    let effective_at = arguments.change.effective_at();
-    let mut plan = file::at(present(session, org).await?.plan, effective_at)?;
-    let done = format!("Plan {} of {org} has {} seats; it had {}.", plan.name, arguments.seats, plan.seats);
-    plan.seats = arguments.seats;
-    arguments.change.give(session, org, effective_at, Some(plan), &done).await
+    let SeatsArguments { org, seats, change } = arguments;
+    let plan = async |effective_at| {
+        let present = file::at(present(session, org).await?.plan, effective_at)?;
+        Ok(Some(Plan { seats: *seats, ..present }))
+    };
+    let is_asked = |earlier: &SetPlan| earlier.plan.as_ref().is_some_and(|plan| plan.seats == *seats);
+    let done = |plan: Option<&Plan>| {
+        let name = plan.map(|plan| plan.name.to_string()).unwrap_or_default();
+        format!("Plan {name} of {org} has {seats} seats.")
+    };
+    change.give(session, org, plan, is_asked, done).await
 }
 
 #[derive(Debug, Args)]
@@ -128,20 +151,36 @@ pub(crate) struct UsersArguments {
 }
 
 pub(crate) async fn users(session: &Session, arguments: &UsersArguments) -> Result<(), CliError> {
-    let org = &arguments.org;
-    let effective_at = arguments.change.effective_at();
-    let mut plan = file::at(present(session, org).await?.plan, effective_at)?;
-    for user in &arguments.remove {
-        if !plan.users.remove(user) {
-            return Err(CliError::Refused(format!(
-                "user {user} is not in plan {} of {org}; `credits plan show {org}` lists its users",
-                plan.name
-            )));
+    let UsersArguments { org, change, .. } = arguments;
+    let plan = async |effective_at| {
+        let mut plan = file::at(present(session, org).await?.plan, effective_at)?;
+        for user in &arguments.remove {
+            if !plan.users.remove(user) {
+                return Err(CliError::Refused(format!(
+                    "user {user} is not in plan {} of {org}; `credits plan show {org}` lists its users",
+                    plan.name
+                )));
+            }
         }
+        plan.users.extend(arguments.add.iter().cloned());
+        Ok(Some(plan))
+    };
+    let done = |plan: Option<&Plan>| {
+        let (name, users) = plan.map(|plan| (plan.name.to_string(), plan.users.len())).unwrap_or_default();
+        format!("Plan {name} of {org} has {users} users.")
+    };
+    change.give(session, org, plan, |earlier| arguments.is_asked(earlier), done).await
+}
+
+impl UsersArguments {
+    /// Who else was in the plan was as the ledger had it then. Who is removed and added is in it.
+    fn is_asked(&self, earlier: &SetPlan) -> bool {
+        earlier.plan.as_ref().is_some_and(|plan| {
+            let is_in = |user: &UserId| plan.users.contains(user);
+            self.add.iter().all(is_in)
+                && !self.remove.iter().any(|user| is_in(user) && !self.add.contains(user))
+        })
     }
-    plan.users.extend(arguments.add.iter().cloned());
-    let done = format!("Plan {} of {org} has {} users.", plan.name, plan.users.len());
-    arguments.change.give(session, org, effective_at, Some(plan), &done).await
 }
 
 /// The plan of an org, if it is on one, at one moment.
@@ -157,9 +196,7 @@ async fn in_force(session: &Session, org: &OrgId) -> Result<InForce, CliError> {
     let Snapshot { fold, as_of, .. } =
         Snapshot::read(session, &session.ledger().await?, partition, &needed).await?;
     let Some(state) = fold.orgs().find(|state| state.org() == org) else {
-        return Err(CliError::Refused(format!(
-            "org {org} is not open in the ledger; open it with `credits grant` or `credits org open`"
-        )));
+        return Err(CliError::not_open(org));
     };
     Ok(InForce { plan: state.record.plan.clone(), as_of })
 }

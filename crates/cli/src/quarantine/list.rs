@@ -1,7 +1,9 @@
 //! `credits quarantine list`.
 
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 use fluxori_core::id::OrgId;
+use fluxori_core::record::QuarantineReason;
 use fluxori_core::time::Timestamp;
 use fluxori_ledger::{QuarantineFilter, QuarantinedRecord};
 use serde::Serialize;
@@ -15,15 +17,41 @@ pub(crate) struct ListArguments {
     /// Only of this organization
     #[arg(long)]
     org: Option<OrgId>,
-    /// Only for this reason, such as conflict, malformed, org_not_open or too_late
-    #[arg(long)]
+    /// Only for this reason
+    #[arg(long, value_parser = PossibleValuesParser::new(reasons()))]
     reason: Option<String>,
-    /// Only in this status: waiting, released or dismissed
-    #[arg(long)]
+    /// Only in this status
+    #[arg(long, value_parser = ["waiting", "released", "dismissed"])]
     status: Option<String>,
     /// At most so many, latest first
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     limit: u32,
+}
+
+/// The names of all reasons.
+fn reasons() -> impl Iterator<Item = &'static str> {
+    use QuarantineReason as Reason;
+    let next = |reason: &Reason| {
+        Some(match reason {
+            Reason::Malformed => Reason::SchemaNotInForce,
+            Reason::SchemaNotInForce => Reason::TooLarge,
+            Reason::TooLarge => Reason::Invalid,
+            Reason::Invalid => Reason::WrongKey,
+            Reason::WrongKey => Reason::WrongPartition,
+            Reason::WrongPartition => Reason::OccurredInFuture,
+            Reason::OccurredInFuture => Reason::TooLate,
+            Reason::TooLate => Reason::OrgNotOpen,
+            Reason::OrgNotOpen => Reason::TooManyWaiting,
+            Reason::TooManyWaiting => Reason::Conflict,
+            Reason::Conflict => Reason::Superseding,
+            Reason::Superseding => Reason::AmountOutOfRange,
+            Reason::AmountOutOfRange => Reason::UnknownKey,
+            Reason::UnknownKey => Reason::BadSignature,
+            Reason::BadSignature => Reason::NotPermitted,
+            Reason::NotPermitted => return None,
+        })
+    };
+    std::iter::successors(Some(Reason::Malformed), next).map(Reason::as_str)
 }
 
 #[derive(Debug, Serialize)]
@@ -82,4 +110,32 @@ fn text(answer: &Answer) -> String {
         ]
     });
     table(["org", "reason", "detail", "status", "appended at", "place"], &[], lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: ListArguments,
+    }
+
+    fn parse(line: &str) -> Result<ListArguments, clap::Error> {
+        Line::try_parse_from(format!("list {line}").split_whitespace()).map(|line| line.arguments)
+    }
+
+    #[test]
+    fn a_reason_or_a_status_that_does_not_exist_is_no_empty_quarantine() {
+        for reason in ["malformed", "org_not_open", "not_permitted"] {
+            assert_eq!(parse(&format!("--reason {reason}")).unwrap().reason.as_deref(), Some(reason));
+        }
+        assert_eq!(parse("--status waiting").unwrap().status.as_deref(), Some("waiting"));
+        for wrong in ["--reason conflicts", "--status wating"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
 }
