@@ -90,7 +90,7 @@ fn log_init_twice_is_one_log_and_verify_names_a_difference() -> Result<()> {
         ),
         (
             format!("UPDATE ledger.commands SET rejection = 'no' WHERE org_id = '{org}'"),
-            format!("org {org}: rejection of command {allocation} is null by the log and no in Postgres"),
+            format!("org {org}: rejected of command {allocation} is false by the log and true in Postgres"),
         ),
     ] {
         let tampered =
