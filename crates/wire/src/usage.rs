@@ -1,6 +1,6 @@
 //! Reads usage events: Avro's binary encoding of `schemas/usage_event.v1.avsc`, field by field.
 //!
-//! Every record of the log passes through here, at every replay. The general reader of `apache-avro` takes five times as
+//! Every record of the log passes through here, at every replay. The general reader of `apache-avro` takes more than twice as
 //! long, and which broken bytes it still accepts may change with its version; here that is fixed. The tests below hold the
 //! two against each other.
 
