@@ -9,10 +9,8 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use fluxori_core::command::{Command, CommandBody, CommandKind};
-use fluxori_core::digest::Digest;
 use fluxori_core::id::{AllocationId, CommandId, OrgId};
-use fluxori_core::record::{Body, partition_of};
-use fluxori_core::time::Timestamp;
+use fluxori_core::record::partition_of;
 use fluxori_ledger::{CommandOutcome, Ledger};
 use fluxori_runtime::clock;
 use fluxori_stream::StreamError;
@@ -234,14 +232,7 @@ async fn recorded(session: &Session, outcome: &CommandOutcome) -> Result<Option<
         Err(error) => return Err(error.into()),
     };
     let record = batch.iter().next();
-    let decoded =
-        record.map(|record| fluxori_wire::decode(record.key, record.value, Timestamp::default()).body);
-    Ok(match decoded {
-        Some(Body::Command(signed)) if Digest::of(&signed.payload) == outcome.payload_digest => {
-            Some(signed.command.body)
-        }
-        _ => None,
-    })
+    Ok(record.and_then(|record| fluxori_wire::decode_command_body(record.value, outcome.payload_digest)))
 }
 
 /// What is said of a command that was carried out before.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::amount::Credits;
 use crate::command::{Account, Command};
 use crate::digest::{Canonical, Digest};
-use crate::fold::{AdmittedCorrection, CorrectedBy};
+use crate::fold::{AdmittedCorrection, CorrectedBy, KnownEvent};
 use crate::id::{AllocationId, CommandId, EventId, OrgId};
 use crate::pricing::Charge;
 use crate::time::Timestamp;
@@ -138,6 +138,20 @@ impl Posting {
             Cause::Correction(correction, _) => Some(correction.event_id),
             Cause::Command(..) | Cause::Boundary => None,
         }
+    }
+
+    /// The event that was applied with it, first or in the place of an uncertain one, as it is known from then on.
+    #[must_use]
+    pub fn known_event(&self) -> Option<(EventId, KnownEvent)> {
+        let (event, billing_digest) = match &self.cause {
+            Cause::Usage(usage) => (&usage.event, usage.billing_digest),
+            Cause::Correction(correction, _) => match &correction.by {
+                CorrectedBy::Usage(event, billing_digest) => (event, *billing_digest),
+                CorrectedBy::Command(..) => return None,
+            },
+            Cause::Command(..) | Cause::Boundary => return None,
+        };
+        Some((event.event_id, KnownEvent::of(event, billing_digest)))
     }
 
     /// The command that was carried out.

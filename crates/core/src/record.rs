@@ -48,67 +48,63 @@ pub enum Body {
     Unreadable(QuarantineReason, String),
 }
 
-/// Why a record waits in the quarantine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum QuarantineReason {
-    /// Not Avro in single-object encoding, or cut short.
-    Malformed,
-    /// Of a schema that the rules in force do not name.
-    SchemaNotInForce,
-    /// Above 1 MiB.
-    TooLarge,
-    /// A field that cannot be: a negative count, a subset above its total, an invalid id.
-    Invalid,
-    /// Its key is not its org.
-    WrongKey,
-    /// In another partition than its key hashes to.
-    WrongPartition,
-    /// More than 5 minutes ahead of the log's time.
-    OccurredInFuture,
-    /// Before the acceptance window.
-    TooLate,
-    /// Its org has not been opened; released, in order, when it is.
-    OrgNotOpen,
-    /// Its org has not been opened, and as much as can wait for it waits already; not released by itself.
-    TooManyWaiting,
-    /// The same id with another content.
-    Conflict,
-    /// A revision 2 without a correction that could take it.
-    Superseding,
-    /// The charge, or with it a total of its org, is out of range.
-    AmountOutOfRange,
-    /// Signed with a key that the log does not know.
-    UnknownKey,
-    /// The signature does not fit.
-    BadSignature,
-    /// The key may not give this kind of command.
-    NotPermitted,
+macro_rules! quarantine_reasons {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// Why a record waits in the quarantine.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum QuarantineReason {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl QuarantineReason {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The name in tables and answers.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)*
+                }
+            }
+        }
+    };
 }
 
-impl QuarantineReason {
-    /// The name in tables and answers.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Malformed => "malformed",
-            Self::SchemaNotInForce => "schema_not_in_force",
-            Self::TooLarge => "too_large",
-            Self::Invalid => "invalid",
-            Self::WrongKey => "wrong_key",
-            Self::WrongPartition => "wrong_partition",
-            Self::OccurredInFuture => "occurred_in_future",
-            Self::TooLate => "too_late",
-            Self::OrgNotOpen => "org_not_open",
-            Self::TooManyWaiting => "too_many_waiting",
-            Self::Conflict => "conflict",
-            Self::Superseding => "superseding",
-            Self::AmountOutOfRange => "amount_out_of_range",
-            Self::UnknownKey => "unknown_key",
-            Self::BadSignature => "bad_signature",
-            Self::NotPermitted => "not_permitted",
-        }
-    }
+quarantine_reasons! {
+    /// Not Avro in single-object encoding, or cut short.
+    Malformed = "malformed",
+    /// Of a schema that the rules in force do not name.
+    SchemaNotInForce = "schema_not_in_force",
+    /// Above 1 MiB.
+    TooLarge = "too_large",
+    /// A field that cannot be: a negative count, a subset above its total, an invalid id.
+    Invalid = "invalid",
+    /// Its key is not its org.
+    WrongKey = "wrong_key",
+    /// In another partition than its key hashes to.
+    WrongPartition = "wrong_partition",
+    /// More than 5 minutes ahead of the log's time.
+    OccurredInFuture = "occurred_in_future",
+    /// Before the acceptance window.
+    TooLate = "too_late",
+    /// Its org has not been opened; released, in order, when it is.
+    OrgNotOpen = "org_not_open",
+    /// Its org has not been opened, and as much as can wait for it waits already; not released by itself.
+    TooManyWaiting = "too_many_waiting",
+    /// The same id with another content.
+    Conflict = "conflict",
+    /// A revision 2 without a correction that could take it.
+    Superseding = "superseding",
+    /// The charge, or with it a total of its org, is out of range.
+    AmountOutOfRange = "amount_out_of_range",
+    /// Signed with a key that the log does not know.
+    UnknownKey = "unknown_key",
+    /// The signature does not fit.
+    BadSignature = "bad_signature",
+    /// The key may not give this kind of command.
+    NotPermitted = "not_permitted",
 }
 
 impl fmt::Display for QuarantineReason {

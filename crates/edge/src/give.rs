@@ -2,10 +2,7 @@
 
 use axum::http::StatusCode;
 use fluxori_core::command::{Command, CommandBody};
-use fluxori_core::digest::Digest;
 use fluxori_core::id::{CommandId, OrgId};
-use fluxori_core::record::Body;
-use fluxori_core::time::Timestamp;
 use fluxori_ledger::{CommandOutcome, LedgerError, QuarantinedRecord};
 use fluxori_runtime::http::Problem;
 use fluxori_stream::StreamError;
@@ -76,14 +73,7 @@ impl Edge {
             Err(error) => return Err(Problem::internal(error).into()),
         };
         let record = batch.iter().next();
-        let decoded =
-            record.map(|record| fluxori_wire::decode(record.key, record.value, Timestamp::default()).body);
-        Ok(match decoded {
-            Some(Body::Command(signed)) if Digest::of(&signed.payload) == outcome.payload_digest => {
-                Some(signed.command.body)
-            }
-            _ => None,
-        })
+        Ok(record.and_then(|record| fluxori_wire::decode_command_body(record.value, outcome.payload_digest)))
     }
 
     async fn fate(

@@ -1,7 +1,8 @@
 //! From the bytes of a record to what it says.
 
 use apache_avro::error::Details;
-use fluxori_core::command::SignedCommand;
+use fluxori_core::command::{CommandBody, SignedCommand};
+use fluxori_core::digest::Digest;
 use fluxori_core::id::{GLOBAL_KEY, KeyId, OrgId};
 use fluxori_core::record::{Body, MAX_RECORD_BYTES, QuarantineReason, Record, RecordKey};
 use fluxori_core::time::Timestamp;
@@ -23,6 +24,13 @@ pub fn encode_usage(event: &UsageEvent) -> Result<Vec<u8>, WireError> {
 #[must_use]
 pub fn decode(key: Option<&[u8]>, value: Option<&[u8]>, append_time: Timestamp) -> Record {
     Record { key: decode_key(key), append_time, body: decode_value(value.unwrap_or_default()) }
+}
+
+/// The body of the command that a record holds, if its payload has this digest.
+#[must_use]
+pub fn decode_command_body(value: Option<&[u8]>, payload_digest: Digest) -> Option<CommandBody> {
+    let Body::Command(signed) = decode_value(value.unwrap_or_default()) else { return None };
+    (Digest::of(&signed.payload) == payload_digest).then_some(signed.command.body)
 }
 
 fn decode_key(key: Option<&[u8]>) -> RecordKey {

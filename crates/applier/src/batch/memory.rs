@@ -13,9 +13,8 @@ use std::collections::VecDeque;
 
 use fluxori_core::command::{CommandBody, Release};
 use fluxori_core::digest::Digest;
-use fluxori_core::fold::{CorrectedBy, KnownEvent, PartitionFold, Past};
+use fluxori_core::fold::{KnownEvent, PartitionFold, Past};
 use fluxori_core::id::{CommandId, EventId, OrgId};
-use fluxori_core::posting::Cause;
 use fluxori_core::record::Body;
 use fluxori_ledger::{BatchWrite, LedgerError, Loaded, Needed, WaitingRecord};
 use foldhash::{HashMap, HashMapExt as _};
@@ -214,20 +213,7 @@ impl Memory {
     /// Takes in what the batch has done.
     pub(super) fn learn(&mut self, write: &BatchWrite) {
         for row in &write.changes.postings {
-            let (id, known) = match &row.posting.cause {
-                Cause::Usage(usage) => {
-                    let (billing_digest, revision) = (usage.billing_digest, usage.event.revision);
-                    (usage.event.event_id, KnownEvent { billing_digest, revision })
-                }
-                Cause::Correction(correction, _) => match &correction.by {
-                    CorrectedBy::Usage(event, billing_digest) => {
-                        let (billing_digest, revision) = (*billing_digest, event.revision);
-                        (correction.event_id, KnownEvent { billing_digest, revision })
-                    }
-                    CorrectedBy::Command(..) => continue,
-                },
-                Cause::Command(..) | Cause::Boundary => continue,
-            };
+            let Some((id, known)) = row.posting.known_event() else { continue };
             let org = &row.posting.org;
             self.events.insert((org.clone(), id), (self.batch, known));
             self.order.push_back((self.batch, org.clone(), id));

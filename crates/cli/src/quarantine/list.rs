@@ -30,28 +30,7 @@ pub(crate) struct ListArguments {
 
 /// The names of all reasons.
 fn reasons() -> impl Iterator<Item = &'static str> {
-    use QuarantineReason as Reason;
-    let next = |reason: &Reason| {
-        Some(match reason {
-            Reason::Malformed => Reason::SchemaNotInForce,
-            Reason::SchemaNotInForce => Reason::TooLarge,
-            Reason::TooLarge => Reason::Invalid,
-            Reason::Invalid => Reason::WrongKey,
-            Reason::WrongKey => Reason::WrongPartition,
-            Reason::WrongPartition => Reason::OccurredInFuture,
-            Reason::OccurredInFuture => Reason::TooLate,
-            Reason::TooLate => Reason::OrgNotOpen,
-            Reason::OrgNotOpen => Reason::TooManyWaiting,
-            Reason::TooManyWaiting => Reason::Conflict,
-            Reason::Conflict => Reason::Superseding,
-            Reason::Superseding => Reason::AmountOutOfRange,
-            Reason::AmountOutOfRange => Reason::UnknownKey,
-            Reason::UnknownKey => Reason::BadSignature,
-            Reason::BadSignature => Reason::NotPermitted,
-            Reason::NotPermitted => return None,
-        })
-    };
-    std::iter::successors(Some(Reason::Malformed), next).map(Reason::as_str)
+    QuarantineReason::ALL.iter().map(|reason| reason.as_str())
 }
 
 #[derive(Debug, Serialize)]

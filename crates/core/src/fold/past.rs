@@ -31,6 +31,14 @@ pub struct KnownEvent {
     pub revision: i32,
 }
 
+impl KnownEvent {
+    /// What is known of an event once it was applied.
+    #[must_use]
+    pub fn of(event: &UsageEvent, billing_digest: Digest) -> Self {
+        Self { billing_digest, revision: event.revision }
+    }
+}
+
 /// What a correction needs to know of the charge that it corrects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChargedUsage {
@@ -92,7 +100,7 @@ pub(super) struct OrgPast {
 
 impl OrgPast {
     fn wait(&mut self, event: Arc<UsageEvent>, billing_digest: Digest) {
-        let known = KnownEvent { billing_digest, revision: event.revision };
+        let known = KnownEvent::of(&event, billing_digest);
         self.waiting_ids.insert(event.event_id, known);
         self.waiting.push(WaitingUsage { event, billing_digest });
     }

@@ -102,7 +102,7 @@ impl Context {
         billing_digest: Digest,
     ) -> Result<AdmittedUsage, (QuarantineReason, String)> {
         let charge = pricing::price(&event, &self.rates).map_err(out_of_range)?;
-        let known = KnownEvent { billing_digest, revision: event.revision };
+        let known = KnownEvent::of(&event, billing_digest);
         past.add_event(event.org_id.clone(), event.event_id, known);
         let waited = past.org_mut(&event.org_id).corrections.remove(&event.event_id);
         let correction = waited.and_then(|(command, digest)| {
@@ -168,7 +168,7 @@ fn supersede(
     let change = Change::Replace(Box::new(event.quantities()));
     let by = CorrectedBy::Usage(Arc::clone(event), billing_digest);
     let admitted = correction(org, id, by, &change, before.clone()).map_err(out_of_range)?;
-    past.add_event(org.clone(), id, KnownEvent { billing_digest, revision: event.revision });
+    past.add_event(org.clone(), id, KnownEvent::of(event, billing_digest));
     past.note_charged(org, id, || admitted.after.clone());
     Ok(Admission::Usage(AdmittedUsage::Superseding(Box::new(admitted), known)))
 }
