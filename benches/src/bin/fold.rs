@@ -9,13 +9,13 @@ use std::hint::black_box;
 use anyhow::{Context as _, Result, ensure};
 use benches::{interleaved, per_second};
 use fluxori_core::command::{
-    Account, AllocationKind, Command, CommandBody, CommandKind, Genesis, Grant, IssueKey, RatesPart,
-    RatesSeal, Scope,
+    Account, AllocationKind, Command, CommandBody, CommandKind, Genesis, Grant, IssueKey, RatesSeal, Scope,
 };
 use fluxori_core::digest::Digest;
 use fluxori_core::fold::{Context, Counters, PartitionFold, Past, RULES_VERSION};
 use fluxori_core::id::{CommandId, EventId, GLOBAL_KEY, LogId, OrgId};
-use fluxori_core::rates::{Price, TokenPrices, part_digest, revision_digest};
+use fluxori_core::meter::Meter;
+use fluxori_core::rates::{Card, ModelRates, Price};
 use fluxori_core::time::Timestamp;
 use fluxori_core::usage::{UsageEvent, UsageFields};
 use fluxori_wire::{Issuer, decode, encode_usage};
@@ -85,32 +85,20 @@ fn log() -> Result<Vec<Raw>> {
         public_key: issuer.public_key(),
         kinds: BTreeSet::from([CommandKind::Rates, CommandKind::Grant]),
     };
-    let prices = vec![Price {
-        provider: "openai".parse()?,
-        model: "gpt-5".parse()?,
-        aliases: Vec::new(),
-        effective_from: "2025-08-07T00:00:00Z".parse()?,
-        usd_per_million_tokens: TokenPrices {
-            input: "1.25".parse()?,
-            output: Some("10".parse()?),
-            cache_read: Some("0.125".parse()?),
-            cache_write_5m: None,
-            cache_write_1h: None,
-            reasoning: None,
-        },
-    }];
-    let revision: fluxori_core::id::RevisionId = "bench".parse()?;
-    let digest = revision_digest(&revision, &[part_digest(&prices)]);
-    let mut log = vec![
-        global(&root, 1, CommandBody::Genesis(genesis))?,
-        global(&root, 2, CommandBody::IssueKey(key))?,
-        global(
-            &issuer,
-            3,
-            CommandBody::RatesPart(RatesPart { revision: revision.clone(), index: 0, prices }),
-        )?,
-        global(&issuer, 4, CommandBody::RatesSeal(RatesSeal { revision, parts: 1, digest }))?,
-    ];
+    let rates = [(Meter::Input, "1.25"), (Meter::Output, "10"), (Meter::CacheRead, "0.125")];
+    let rates = rates.into_iter().map(|(meter, rate)| Ok((meter, rate.parse()?))).collect::<Result<_>>()?;
+    let price = Price::new("2025-08-07T00:00:00Z".parse()?, rates);
+    let card = Card {
+        models: vec![ModelRates::new("openai".parse()?, "gpt-5".parse()?, vec![price])],
+        ..Card::default()
+    };
+    let (parts, seal) = RatesSeal::of(&"bench".parse()?, vec![card]);
+    let mut log =
+        vec![global(&root, 1, CommandBody::Genesis(genesis))?, global(&root, 2, CommandBody::IssueKey(key))?];
+    for part in parts {
+        log.push(global(&issuer, 3, CommandBody::RatesPart(part))?);
+    }
+    log.push(global(&issuer, 4, CommandBody::RatesSeal(seal))?);
     let orgs: Vec<OrgId> =
         (0..ORGS).map(|number| format!("org-{number}").parse()).collect::<Result<_, _>>()?;
     for (number, org) in (5..).zip(&orgs) {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use clickhouse::Row;
+use fluxori_core::pricing::Charge;
 use fluxori_core::usage::{CallOutcome, Certainty, Measurement, UsageEvent};
 use rust_decimal::Decimal;
 use serde::de::Visitor;
@@ -42,6 +43,8 @@ pub(crate) struct UsageRow<'a> {
     cache_write_1h_input_tokens: i64,
     audio_input_tokens: i64,
     image_input_tokens: i64,
+    cache_read_audio_input_tokens: i64,
+    cache_read_image_input_tokens: i64,
     output_tokens: i64,
     reasoning_output_tokens: i64,
     audio_output_tokens: i64,
@@ -67,7 +70,7 @@ pub(crate) struct UsageRow<'a> {
     charge_status: &'static str,
     pricing_tier: &'a str,
     rates_revision: &'a str,
-    variant: bool,
+    terms: String,
     /// Decimal(38, 12): units of 10^-12.
     cost_usd: i128,
     /// Decimal(38, 12): units of 10^-12.
@@ -79,6 +82,15 @@ pub(crate) struct UsageRow<'a> {
     appended_at: i64,
     log_partition: i32,
     log_offset: i64,
+}
+
+/// The terms of a charge, for the column `terms`.
+fn terms(charge: &Charge) -> String {
+    if charge.terms.is_standard() {
+        String::new()
+    } else {
+        serde_json::to_string(&charge.terms).unwrap_or_default()
+    }
 }
 
 impl<'a> UsageRow<'a> {
@@ -114,6 +126,8 @@ impl<'a> UsageRow<'a> {
             cache_write_1h_input_tokens: event.cache_write_1h_input_tokens,
             audio_input_tokens: event.audio_input_tokens,
             image_input_tokens: event.image_input_tokens,
+            cache_read_audio_input_tokens: event.cache_read_audio_input_tokens,
+            cache_read_image_input_tokens: event.cache_read_image_input_tokens,
             output_tokens: event.output_tokens,
             reasoning_output_tokens: event.reasoning_output_tokens,
             audio_output_tokens: event.audio_output_tokens,
@@ -152,7 +166,7 @@ impl<'a> UsageRow<'a> {
             charge_status: charge.status.as_str(),
             pricing_tier: tier.map_or("", |tier| &*tier.name),
             rates_revision: tier.map_or("", |tier| tier.revision.as_str()),
-            variant: charge.variant,
+            terms: terms(charge),
             cost_usd: charge.cost.to_scaled(),
             credits: charge.credits.to_scaled(),
             charge_revision: at.charge_revision,

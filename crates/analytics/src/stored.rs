@@ -1,11 +1,13 @@
 //! Usage read back from the usage log, because a correction of its charge takes its row back.
 
+use std::sync::Arc;
+
 use fluxori_core::amount::{Credits, Usd};
 use fluxori_core::digest::Digest;
 use fluxori_core::id::RevisionId;
 use fluxori_core::posting::PricedUsage;
-use fluxori_core::pricing::{Charge, ChargeStatus};
-use fluxori_core::rates::Rates;
+use fluxori_core::pricing::{CallKind, Charge, ChargeStatus, lines_without_rates};
+use fluxori_core::rates::{AppliedTerms, Rates};
 use fluxori_core::usage::{UsageEvent, UsageFields};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -27,8 +29,8 @@ pub struct StoredUsage {
     pub status: ChargeStatus,
     /// Name and revision of the tier that priced it.
     pub tier: Option<(String, RevisionId)>,
-    /// Whether it was charged at the plain rate for want of one for its variant.
-    pub variant: bool,
+    /// What turned the cost into credits.
+    pub terms: Arc<AppliedTerms>,
     /// The exact cost at the provider.
     pub cost: Usd,
     /// What is charged.
@@ -45,7 +47,7 @@ struct ChargeColumns {
     status: ChargeStatus,
     tier: String,
     rates_revision: String,
-    variant: bool,
+    terms: String,
     cost: Usd,
     credits: Credits,
 }
@@ -57,14 +59,14 @@ SELECT event_id, producer_id, producer_seq, source, occurred_at, org_id, nullIf(
     provider, nullIf(provider_account, '') AS provider_account, request_model,
     nullIf(response_model, '') AS response_model, nullIf(region, '') AS region,
     nullIf(service_tier, '') AS service_tier, batch, input_tokens, cache_read_input_tokens,
-    cache_write_5m_input_tokens, cache_write_1h_input_tokens, audio_input_tokens, image_input_tokens, output_tokens,
-    reasoning_output_tokens, audio_output_tokens, image_output_tokens, units, measurement, certainty, revision,
+    cache_write_5m_input_tokens, cache_write_1h_input_tokens, audio_input_tokens, image_input_tokens,
+    cache_read_audio_input_tokens, cache_read_image_input_tokens, output_tokens, reasoning_output_tokens, audio_output_tokens, image_output_tokens, units, measurement, certainty, revision,
     own_key, served_from_cache, latency_ms, time_to_first_token_ms, attempt, outcome, reservation_id,
     reservation_final, nullIf(request_id, '') AS request_id, nullIf(response_id, '') AS response_id,
     nullIf(trace_id, '') AS trace_id, tags, nullIf(raw_usage, '') AS raw_usage,
-    (lower(hex(billing_digest)), charge_revision, row_sign = 0, charge_status, pricing_tier, rates_revision, variant,
+    (lower(hex(billing_digest)), charge_revision, row_sign = 0, charge_status, pricing_tier, rates_revision, terms,
         cost_usd, credits)::Tuple(digest String, charge_revision Int32, voided Bool, status String, tier String,
-        rates_revision String, variant Bool, cost Decimal(38, 12), credits Decimal(38, 12)) AS charge
+        rates_revision String, terms String, cost Decimal(38, 12), credits Decimal(38, 12)) AS charge
 FROM";
 
 /// How the statement's answer is written, so that [`UsageFields`] can be read from it.
@@ -113,13 +115,16 @@ impl StoredUsage {
                 true => None,
                 false => Some((charge.tier, RevisionId::new(&charge.rates_revision).map_err(revision)?)),
             },
-            variant: charge.variant,
+            terms: match charge.terms.as_str() {
+                "" => AppliedTerms::standard(),
+                json => Arc::new(serde_json::from_str(json).map_err(text)?),
+            },
             cost: charge.cost,
             credits: charge.credits,
         })
     }
 
-    /// The usage with the tier that priced it, out of the rates of its partition. The lines of the charge are left out.
+    /// The usage with the tier that priced it, out of the rates of its partition. The lines of the charge have no rates.
     ///
     /// # Errors
     /// [`AnalyticsError::BadRow`] if the rates have no such tier.
@@ -130,8 +135,11 @@ impl StoredUsage {
                 bad_row(format!("the log has no pricing tier {name} of revision {revision}"))
             })?),
         };
-        let Self { event, billing_digest, status, variant, cost, credits, .. } = self;
-        let charge = Charge { status, tier, variant, lines: Vec::new(), cost, credits };
+        let Self { event, billing_digest, status, terms, cost, credits, .. } = self;
+        let used = !matches!(status, ChargeStatus::Waived | ChargeStatus::Voided);
+        let lines = if used { lines_without_rates(&event.quantities()) } else { Vec::new() };
+        let call = CallKind::of(&event);
+        let charge = Charge { status, tier, call, lines, terms, cost, credits };
         Ok(PricedUsage { event: event.into(), billing_digest, charge })
     }
 }

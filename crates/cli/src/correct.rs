@@ -67,6 +67,12 @@ struct UsedArguments {
     /// Of the input: images
     #[arg(long, value_name = "N", requires = "replace", default_value_t = 0, hide_default_value = true)]
     image_input_tokens: i64,
+    /// Of the input: audio read from the provider's cache
+    #[arg(long, value_name = "N", requires = "replace", default_value_t = 0, hide_default_value = true)]
+    cache_read_audio_input_tokens: i64,
+    /// Of the input: images read from the provider's cache
+    #[arg(long, value_name = "N", requires = "replace", default_value_t = 0, hide_default_value = true)]
+    cache_read_image_input_tokens: i64,
     /// All output tokens
     #[arg(long, value_name = "N", requires = "replace", default_value_t = 0, hide_default_value = true)]
     output_tokens: i64,
@@ -114,6 +120,8 @@ impl UsedArguments {
             cache_write_1h: self.cache_write_1h_input_tokens,
             audio_input: self.audio_input_tokens,
             image_input: self.image_input_tokens,
+            cache_read_audio: self.cache_read_audio_input_tokens,
+            cache_read_image: self.cache_read_image_input_tokens,
             output: self.output_tokens,
             reasoning: self.reasoning_output_tokens,
             audio_output: self.audio_output_tokens,

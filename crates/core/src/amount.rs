@@ -6,6 +6,9 @@ use std::str::FromStr;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::meter::Meter;
+use crate::usage::Quantity;
+
 /// Decimal places of every stored amount.
 pub const PLACES: u32 = 12;
 
@@ -165,6 +168,7 @@ macro_rules! amount {
 
 amount!(Credits, "credits");
 amount!(Usd, "US dollars");
+amount!(Rate, "money for a million tokens, or for one of any other unit, in the currency of its price");
 
 impl Credits {
     /// This amount times a fraction, rounded once, half to even, to twelve places.
@@ -177,25 +181,167 @@ impl Credits {
     }
 }
 
-impl Usd {
-    /// What a quantity costs at this price of a million: exact, because a price has at most 6 places.
+impl Rate {
+    /// What a quantity costs, exactly: in units of 10^-18, because a rate has at most 12 places, and a quantity of tokens
+    /// none, of other units at most 6.
     ///
     /// # Errors
-    /// Out of range; too precise, if the price has more places.
-    pub fn for_part_of_million(self, quantity: i64) -> Result<Self, AmountError> {
-        const MILLION: i128 = 1_000_000;
-        let product = self.0.checked_mul(i128::from(quantity)).ok_or(AmountError::OutOfRange)?;
-        if product % MILLION != 0 {
-            return Err(AmountError::TooPrecise(format!("{quantity} millionths of {self}")));
-        }
-        Self::from_scaled(product / MILLION)
+    /// Out of range.
+    pub fn times(self, meter: Meter, quantity: Quantity) -> Result<i128, AmountError> {
+        let quantity = if meter.is_tokens() { quantity.whole() } else { Some(quantity.scaled()) };
+        quantity.and_then(|quantity| self.0.checked_mul(quantity)).ok_or(AmountError::OutOfRange)
+    }
+}
+
+/// An exact, positive factor such as a markup or an exchange rate: at most 8 decimal places, at most a million.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Factor(Decimal);
+
+/// Most decimal places of a [`Factor`].
+const FACTOR_PLACES: u32 = 8;
+/// Largest [`Factor`].
+const MAX_FACTOR: u32 = 1_000_000;
+
+/// A factor that cannot hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is no factor: a decimal number above 0 and at most {MAX_FACTOR}, with at most {FACTOR_PLACES} decimal places"
+)]
+pub struct FactorError(String);
+
+impl Factor {
+    /// One.
+    pub const ONE: Self = Self(Decimal::ONE);
+
+    /// A whole factor.
+    #[must_use]
+    pub fn whole(factor: std::num::NonZeroU16) -> Self {
+        Self(Decimal::from(factor.get()))
     }
 
-    /// Converts at `credits_per_usd`, rounded once, half to even, to twelve places.
-    pub fn to_credits(self, credits_per_usd: Decimal) -> Result<Credits, AmountError> {
-        let product = self.0.checked_mul(credits_per_usd.mantissa()).ok_or(AmountError::OutOfRange)?;
-        divided(product, 10_i128.pow(credits_per_usd.scale())).and_then(Credits::from_scaled)
+    /// Checks a decimal.
+    pub fn new(value: Decimal) -> Result<Self, FactorError> {
+        let value = value.normalize();
+        let fits =
+            value > Decimal::ZERO && value <= Decimal::from(MAX_FACTOR) && value.scale() <= FACTOR_PLACES;
+        if fits { Ok(Self(value)) } else { Err(FactorError(value.to_string())) }
     }
+
+    /// The decimal, normalized.
+    #[must_use]
+    pub const fn decimal(self) -> Decimal {
+        self.0
+    }
+}
+
+impl fmt::Display for Factor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl FromStr for Factor {
+    type Err = FactorError;
+
+    fn from_str(text: &str) -> Result<Self, FactorError> {
+        Decimal::from_str_exact(text).map_err(|_| FactorError(text.to_owned())).and_then(Self::new)
+    }
+}
+
+impl TryFrom<String> for Factor {
+    type Error = FactorError;
+
+    fn try_from(text: String) -> Result<Self, FactorError> {
+        text.parse()
+    }
+}
+
+impl Serialize for Factor {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// How what lies between two amounts is rounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoundingRule {
+    /// To the nearest; from the middle to the even one (banker's rounding).
+    #[default]
+    HalfEven,
+    /// To the nearest; from the middle up.
+    HalfUp,
+    /// Up.
+    Up,
+    /// Down.
+    Down,
+}
+
+impl RoundingRule {
+    /// The name in rate cards and digests.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::HalfEven => "half_even",
+            Self::HalfUp => "half_up",
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+
+    /// The quotient of a dividend that is not negative and a positive divisor.
+    fn divide(self, dividend: i128, divisor: i128) -> Option<i128> {
+        let (quotient, rest) = (dividend.checked_div_euclid(divisor)?, dividend.checked_rem_euclid(divisor)?);
+        let missing = divisor - rest;
+        let up = match self {
+            Self::HalfEven => rest > missing || (rest == missing && quotient % 2 != 0),
+            Self::HalfUp => rest >= missing,
+            Self::Up => rest > 0,
+            Self::Down => false,
+        };
+        quotient.checked_add(i128::from(up))
+    }
+}
+
+/// To how many places and by which rule an amount of credits is rounded, once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rounding {
+    /// The rule.
+    pub rule: RoundingRule,
+    /// Decimal places, at most 12.
+    pub places: u32,
+}
+
+impl Default for Rounding {
+    /// Half to even, to twelve places.
+    fn default() -> Self {
+        Self { rule: RoundingRule::HalfEven, places: PLACES }
+    }
+}
+
+/// Multiplies an exact sum (units of 10^-18, not negative) by factors and rounds the product once. The result is in units
+/// of 10^-12.
+///
+/// # Errors
+/// Out of range: the product has more than 38 digits that count. A cost of a million dollars with all its 18 places leaves
+/// room for 14 digits of factors.
+pub fn product(exact: i128, factors: &[Factor], rounding: Rounding) -> Result<i128, AmountError> {
+    let places = rounding.places.min(PLACES);
+    let mut exponent = 18 - places;
+    let mut product = exact;
+    for factor in factors {
+        // Zeros at the end of the sum are taken off against the denominator, so that only real digits need room.
+        while exponent > 0 && product % 10 == 0 && product != 0 {
+            product /= 10;
+            exponent -= 1;
+        }
+        product = product.checked_mul(factor.0.mantissa()).ok_or(AmountError::OutOfRange)?;
+        exponent += factor.0.scale();
+    }
+    let divisor = 10_i128.checked_pow(exponent).ok_or(AmountError::OutOfRange)?;
+    let rounded = rounding.rule.divide(product, divisor).ok_or(AmountError::OutOfRange)?;
+    rounded.checked_mul(10_i128.pow(PLACES - places)).ok_or(AmountError::OutOfRange)
 }
 
 #[cfg(test)]
@@ -242,11 +388,41 @@ mod tests {
     }
 
     #[test]
-    fn conversion_rounds_half_to_even_at_the_twelfth_place() {
-        let usd: Usd = "0.000000000001".parse().unwrap();
-        let half = Decimal::new(5, 1);
-        assert_eq!(usd.to_credits(half).unwrap(), Credits::ZERO);
-        let usd: Usd = "0.000000000003".parse().unwrap();
-        assert_eq!(usd.to_credits(half).unwrap().to_string(), "0.000000000002");
+    fn a_product_is_rounded_once_by_the_rule_that_is_named() {
+        let product = |exact, factors: &[&str], rule, places| {
+            let factors: Vec<Factor> = factors.iter().map(|text| text.parse().unwrap()).collect();
+            Credits::from_scaled(product(exact, &factors, Rounding { rule, places }).unwrap())
+                .unwrap()
+                .to_string()
+        };
+        let half: i128 = 2_500_000;
+        assert_eq!(product(half, &[], RoundingRule::HalfEven, 12), "0.000000000002");
+        assert_eq!(product(half, &[], RoundingRule::HalfUp, 12), "0.000000000003");
+        assert_eq!(product(half, &[], RoundingRule::Up, 2), "0.01");
+        assert_eq!(product(half, &[], RoundingRule::Down, 12), "0.000000000002");
+        // 0.002575 dollars of 1,000 credits with a markup of 7.5 %.
+        assert_eq!(
+            product(2_575_000_000_000_000, &["1000", "1.075"], RoundingRule::HalfEven, 12),
+            "2.768125"
+        );
+        assert_eq!(product(2_575_000_000_000_000, &["1000", "1.075"], RoundingRule::Up, 0), "3");
+    }
+
+    #[test]
+    fn a_product_that_does_not_fit_is_an_error_and_never_wraps() {
+        let most: Factor = "999999.99999999".parse().unwrap();
+        assert_eq!(product(i128::MAX, &[most], Rounding::default()), Err(AmountError::OutOfRange));
+        assert_eq!(
+            product(10_i128.pow(24) - 1, &[most; 4], Rounding::default()),
+            Err(AmountError::OutOfRange)
+        );
+    }
+
+    #[test]
+    fn a_factor_is_positive_and_has_at_most_eight_places() {
+        for text in ["0", "-1", "1000000.1", "0.000000001", "1e3"] {
+            assert!(text.parse::<Factor>().is_err(), "{text}");
+        }
+        assert_eq!("1.50".parse::<Factor>().unwrap().to_string(), "1.5");
     }
 }

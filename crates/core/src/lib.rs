@@ -7,6 +7,7 @@ pub mod command;
 pub mod digest;
 pub mod fold;
 pub mod id;
+pub mod meter;
 pub mod period;
 pub mod posting;
 pub mod pricing;

@@ -9,6 +9,7 @@ use crate::digest::{Canonical, Digest};
 use crate::fold::{AdmittedCorrection, CorrectedBy, KnownEvent};
 use crate::id::{AllocationId, CommandId, EventId, OrgId};
 use crate::pricing::Charge;
+use crate::rates::AppliedTerms;
 use crate::time::Timestamp;
 use crate::usage::UsageEvent;
 
@@ -224,15 +225,32 @@ impl Posting {
 fn encode_charge(canonical: &mut Canonical, charge: &Charge) {
     canonical.text(charge.status.as_str()).flag(charge.tier.is_some());
     if let Some(tier) = &charge.tier {
+        canonical.text(&tier.name).text(tier.revision.as_str());
+    }
+    canonical
+        .optional_text(charge.call.service_tier.as_ref().map(|tier| tier.as_str()))
+        .optional_text(charge.call.region.as_ref().map(|region| region.as_str()))
+        .flag(charge.terms.is_standard());
+    if !charge.terms.is_standard() {
+        // Provisional rates stand in the lines.
+        let AppliedTerms { credits_per_usd, markup, minimum, rounding, exchange, provisional: _ } =
+            &*charge.terms;
         canonical
-            .text(tier.price.provider.as_str())
-            .text(tier.price.model.as_str())
-            .number(tier.price.effective_from.micros())
-            .text(tier.revision.as_str());
+            .text(&credits_per_usd.to_string())
+            .text(&markup.to_string())
+            .amount(minimum.to_scaled())
+            .text(rounding.rule.as_str())
+            .number(i64::from(rounding.places))
+            .flag(exchange.is_some());
+        if let Some((currency, usd)) = exchange {
+            canonical.text(currency.as_str()).text(&usd.to_string());
+        }
     }
     canonical.amount(charge.cost.to_scaled()).count(charge.lines.len());
     for line in &charge.lines {
-        canonical.text(line.meter.as_str()).number(line.quantity).flag(line.usd_per_million.is_some());
-        canonical.amount(line.usd_per_million.unwrap_or_default().to_scaled());
+        canonical.text(line.meter.as_str()).amount(line.quantity.scaled()).flag(line.rate.is_some());
+        if let Some(rate) = line.rate {
+            canonical.text(rate.of.as_str()).amount(rate.rate.to_scaled());
+        }
     }
 }

@@ -54,6 +54,13 @@ impl Timestamp {
         Self(self.0.saturating_sub(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
     }
 
+    /// The minute of the day in UTC, from 0 up to 1,439.
+    #[must_use]
+    pub fn minute_of_day(self) -> u16 {
+        const MINUTE: i64 = 60_000_000;
+        u16::try_from(self.0.rem_euclid(24 * 60 * MINUTE) / MINUTE).unwrap_or(0)
+    }
+
     /// This instant, if databases and people can hold it: of the years 1 to 9999.
     #[must_use]
     pub fn in_range(self) -> Option<Self> {

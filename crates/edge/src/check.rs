@@ -170,7 +170,7 @@ impl Question {
 
     /// What is not named fits no list. A model goes by its name without a date, too, as it does when it is charged.
     fn fits(&self, scope: &Scope) -> bool {
-        let plain = self.model.as_ref().and_then(without_date);
+        let plain = self.model.as_ref().and_then(|model| without_date(model.as_str())?.parse().ok());
         scope.fits(&self.module, self.feature.as_ref(), self.model.iter().chain(&plain))
     }
 }

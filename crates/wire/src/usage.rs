@@ -61,6 +61,8 @@ pub(crate) fn read(datum: &[u8]) -> Result<UsageFields> {
         cache_write_1h_input_tokens: from.long()?,
         audio_input_tokens: from.long()?,
         image_input_tokens: from.long()?,
+        cache_read_audio_input_tokens: from.long()?,
+        cache_read_image_input_tokens: from.long()?,
         output_tokens: from.long()?,
         reasoning_output_tokens: from.long()?,
         audio_output_tokens: from.long()?,

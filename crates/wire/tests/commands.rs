@@ -8,6 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use fluxori_core::amount::{Rounding, RoundingRule};
 use fluxori_core::command::{
     Account, Adjust, AllocationKind, Change, Command, CommandBody, CommandKind, Correct, Dismiss, Extend,
     Genesis, Grant, IssueKey, OverdraftPolicy, Plan, PlanItem, PlanPeriod, Policy, RatesPart, RatesSeal,
@@ -16,7 +17,9 @@ use fluxori_core::command::{
 use fluxori_core::digest::Digest;
 use fluxori_core::id::{AllocationId, CommandId, EventId, GLOBAL_KEY, LogId, OrgId};
 use fluxori_core::period::{IntervalUnit, Recurrence};
-use fluxori_core::rates::{Price, TokenPrices};
+use fluxori_core::rates::{
+    Card, ExchangeRate, LongContext, ModelFacts, ModelRates, Price, ProviderNames, Terms,
+};
 use fluxori_core::record::{Body, QuarantineReason};
 use fluxori_core::time::Timestamp;
 use fluxori_core::usage::{Quantities, Quantity, TokenCounts};
@@ -46,20 +49,66 @@ fn every_kind() -> BTreeSet<CommandKind> {
 }
 
 fn global_bodies() -> Vec<CommandBody> {
-    let prices = TokenPrices {
-        input: "1.25".parse().unwrap(),
-        output: Some("10".parse().unwrap()),
-        cache_read: Some("0.125".parse().unwrap()),
-        cache_write_5m: None,
-        cache_write_1h: None,
-        reasoning: None,
+    let table = |text: &str| serde_json::from_str(text).unwrap();
+    let mut price = Price::new(time("2025-08-07T00:00:00Z"), table(r#"{"input": "1.25", "output": "10"}"#));
+    price.service_tier = Some("flex".parse().unwrap());
+    price.region = Some("eu-central-1".parse().unwrap());
+    price.org = Some("acme".parse().unwrap());
+    price.hours = Some("16:30-00:30".parse().unwrap());
+    price.currency = "CNY".parse().unwrap();
+    price.source = Some("list".parse().unwrap());
+    price.above = vec![LongContext { input_tokens: 200_000, rates: table(r#"{"input": "2.5"}"#) }];
+    let plain =
+        Price::new(Timestamp::EARLIEST, table(r#"{"cache_write_1h": "0.000000000001", "pages": "0.001"}"#));
+    let mut model = ModelRates::new("openai".parse().unwrap(), "gpt-5".parse().unwrap(), vec![price, plain]);
+    model.aliases = vec!["gpt-5-latest".parse().unwrap()];
+    model.patterns = vec!["gpt-5*".parse().unwrap(), "*-gpt".parse().unwrap(), "*g*".parse().unwrap()];
+    model.facts = ModelFacts {
+        context_window: Some(400_000),
+        max_output_tokens: Some(128_000),
+        deprecated_at: Some(time("2027-01-01T00:00:00Z")),
+        capabilities: vec!["vision".parse().unwrap()],
     };
-    let price = Price {
-        provider: "openai".parse().unwrap(),
-        model: "gpt-5".parse().unwrap(),
-        aliases: vec!["gpt-5-latest".parse().unwrap()],
-        effective_from: time("2025-08-07T00:00:00Z"),
-        usd_per_million_tokens: prices,
+    let provider = ProviderNames {
+        provider: "azure".parse().unwrap(),
+        aliases: vec!["azure.ai.openai".parse().unwrap()],
+        falls_back_to: vec!["openai".parse().unwrap()],
+    };
+    let terms = Terms {
+        effective_from: time("2026-01-01T00:00:00Z"),
+        org: Some("acme".parse().unwrap()),
+        model: Some("gpt-5".parse().unwrap()),
+        provider: Some("openai".parse().unwrap()),
+        feature: Some("search".parse().unwrap()),
+        module: Some("rag".parse().unwrap()),
+        credits_per_usd: Some("100".parse().unwrap()),
+        markup: Some("1.075".parse().unwrap()),
+        minimum: Some("0.5".parse().unwrap()),
+        rounding: Some(Rounding { rule: RoundingRule::Up, places: 2 }),
+        provisional: Some(table(r#"{"input": "5"}"#)),
+    };
+    let empty = Terms {
+        org: None,
+        model: None,
+        provider: None,
+        feature: None,
+        module: None,
+        credits_per_usd: None,
+        markup: None,
+        rounding: None,
+        provisional: None,
+        ..terms.clone()
+    };
+    let exchange = ExchangeRate {
+        currency: "CNY".parse().unwrap(),
+        usd: "0.1379".parse().unwrap(),
+        effective_from: time("2026-01-01T00:00:00Z"),
+    };
+    let card = Card {
+        providers: vec![provider],
+        models: vec![model],
+        terms: vec![terms, empty],
+        exchange_rates: vec![exchange],
     };
     let genesis =
         Genesis { log_id: LogId(Uuid::from_u128(7)), root_key: [1; 32], rules_version: 1, partitions: 64 };
@@ -72,11 +121,7 @@ fn global_bodies() -> Vec<CommandBody> {
         }),
         CommandBody::RevokeKey("0123456789abcdef".parse().unwrap()),
         CommandBody::SetRules(2),
-        CommandBody::RatesPart(RatesPart {
-            revision: "2026-11".parse().unwrap(),
-            index: 0,
-            prices: vec![price],
-        }),
+        CommandBody::RatesPart(RatesPart { revision: "2026-11".parse().unwrap(), index: 0, card }),
         CommandBody::RatesSeal(RatesSeal {
             revision: "2026-11".parse().unwrap(),
             parts: 1,
@@ -128,6 +173,8 @@ fn quantities() -> Quantities {
         cache_write_1h: 20,
         audio_input: 30,
         image_input: 40,
+        cache_read_audio: 3,
+        cache_read_image: 4,
         output: 200,
         reasoning: 50,
         audio_output: 60,

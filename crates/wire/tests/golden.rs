@@ -11,14 +11,15 @@ use std::time::Duration;
 
 use fluxori_core::command::{
     Account, Adjust, AllocationKind, Change, Command, CommandBody, CommandKind, Correct, Dismiss, Extend,
-    Genesis, Grant, IssueKey, OverdraftPolicy, Plan, PlanItem, Policy, RatesPart, RatesSeal, Release, Scope,
-    SetPlan, Share, Transfer,
+    Genesis, Grant, IssueKey, OverdraftPolicy, Plan, PlanItem, Policy, RatesSeal, Release, Scope, SetPlan,
+    Share, Transfer,
 };
 use fluxori_core::digest::Digest;
 use fluxori_core::fold::{Context, Counters, Outcome, PartitionFold, Past};
 use fluxori_core::id::{AllocationId, CommandId, EventId, GLOBAL_KEY, Label, LogId, OrgId};
+use fluxori_core::meter::Meter;
 use fluxori_core::period::{IntervalUnit, Recurrence};
-use fluxori_core::rates::{Price, TokenPrices, part_digest, revision_digest};
+use fluxori_core::rates::{Card, ModelRates, Price};
 use fluxori_core::record::Record;
 use fluxori_core::time::Timestamp;
 use fluxori_core::usage::{Certainty, Quantities, Quantity, TokenCounts, UsageEvent, UsageFields};
@@ -200,24 +201,22 @@ impl Recorder {
             &root,
             CommandBody::IssueKey(IssueKey { issuer: "edge".to_owned(), public_key, kinds: kinds.into() }),
         );
-        let prices = vec![Price {
-            provider: "openai".parse().unwrap(),
-            model: "gpt-5".parse().unwrap(),
-            aliases: vec!["gpt-5-latest".parse().unwrap()],
-            effective_from: "2025-08-07T00:00:00Z".parse().unwrap(),
-            usd_per_million_tokens: TokenPrices {
-                input: "1.25".parse().unwrap(),
-                output: Some("10".parse().unwrap()),
-                cache_read: Some("0.125".parse().unwrap()),
-                cache_write_5m: None,
-                cache_write_1h: None,
-                reasoning: Some("12.000001".parse().unwrap()),
-            },
-        }];
-        let revision: fluxori_core::id::RevisionId = "golden-1".parse().unwrap();
-        let digest = revision_digest(&revision, &[part_digest(&prices)]);
-        log.org_command(CommandBody::RatesPart(RatesPart { revision: revision.clone(), index: 0, prices }));
-        log.org_command(CommandBody::RatesSeal(RatesSeal { revision, parts: 1, digest }));
+        let rates = [
+            (Meter::Input, "1.25"),
+            (Meter::Output, "10"),
+            (Meter::CacheRead, "0.125"),
+            (Meter::Reasoning, "12.000001"),
+        ];
+        let rates = rates.into_iter().map(|(meter, rate)| (meter, rate.parse().unwrap())).collect();
+        let price = Price::new("2025-08-07T00:00:00Z".parse().unwrap(), rates);
+        let mut gpt5 = ModelRates::new("openai".parse().unwrap(), "gpt-5".parse().unwrap(), vec![price]);
+        gpt5.aliases = vec!["gpt-5-latest".parse().unwrap()];
+        let card = Card { models: vec![gpt5], ..Card::default() };
+        let (parts, seal) = RatesSeal::of(&"golden-1".parse().unwrap(), vec![card]);
+        for part in parts {
+            log.org_command(CommandBody::RatesPart(part));
+        }
+        log.org_command(CommandBody::RatesSeal(seal));
         log
     }
 

@@ -100,7 +100,7 @@ fn stored(at: &UsageAt) -> StoredUsage {
         voided: at.counts == Counts::Nothing,
         status: charge.status,
         tier: charge.tier.map(|tier| (tier.name.to_string(), tier.revision.clone())),
-        variant: charge.variant,
+        terms: charge.terms.clone(),
         cost: charge.cost,
         credits: charge.credits,
     }

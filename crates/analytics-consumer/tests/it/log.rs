@@ -3,11 +3,12 @@
 use fluxori_core::amount::Credits;
 use fluxori_core::command::{
     Account, AllocationKind, Change, Command, CommandBody, CommandKind, Correct, Genesis, Grant, IssueKey,
-    RatesPart, RatesSeal, Release, Scope,
+    RatesSeal, Release, Scope,
 };
 use fluxori_core::digest::Digest;
-use fluxori_core::id::{CommandId, EventId, GLOBAL_KEY, LogId, Model, Module, OrgId, Provider, RevisionId};
-use fluxori_core::rates::{Price, TokenPrices, part_digest, revision_digest};
+use fluxori_core::id::{CommandId, EventId, GLOBAL_KEY, LogId, Model, Module, OrgId, Provider};
+use fluxori_core::meter::Meter;
+use fluxori_core::rates::{Card, ModelRates, Price};
 use fluxori_core::time::Timestamp;
 use fluxori_core::usage::{CallOutcome, Certainty, Quantities, UsageEvent, UsageFields};
 use fluxori_stream::Batch;
@@ -55,25 +56,14 @@ impl Log {
 
     /// Puts rates in force by the commands `id` and `id + 1`: gpt-5 at so many US dollars per million input tokens.
     pub(crate) fn rates(&mut self, id: u128, revision: &str, input: &str) {
-        let revision = RevisionId::new(revision).unwrap();
-        let prices = vec![Price {
-            provider: Provider::new("openai").unwrap(),
-            model: Model::new("gpt-5").unwrap(),
-            aliases: Vec::new(),
-            effective_from: "2025-08-07T00:00:00Z".parse().unwrap(),
-            usd_per_million_tokens: TokenPrices {
-                input: input.parse().unwrap(),
-                output: Some("10".parse().unwrap()),
-                cache_read: None,
-                cache_write_5m: None,
-                cache_write_1h: None,
-                reasoning: None,
-            },
-        }];
-        let digest = revision_digest(&revision, &[part_digest(&prices)]);
-        let part = RatesPart { revision: revision.clone(), index: 0, prices };
-        self.command(GLOBAL_KEY, id, CommandBody::RatesPart(part));
-        self.command(GLOBAL_KEY, id + 1, CommandBody::RatesSeal(RatesSeal { revision, parts: 1, digest }));
+        let rates = [(Meter::Input, input), (Meter::Output, "10")];
+        let rates = rates.into_iter().map(|(meter, rate)| (meter, rate.parse().unwrap())).collect();
+        let price = Price::new("2025-08-07T00:00:00Z".parse().unwrap(), rates);
+        let gpt5 = ModelRates::new("openai".parse().unwrap(), "gpt-5".parse().unwrap(), vec![price]);
+        let card = Card { models: vec![gpt5], ..Card::default() };
+        let (parts, seal) = RatesSeal::of(&revision.parse().unwrap(), vec![card]);
+        parts.into_iter().for_each(|part| self.command(GLOBAL_KEY, id, CommandBody::RatesPart(part)));
+        self.command(GLOBAL_KEY, id + 1, CommandBody::RatesSeal(seal));
     }
 
     pub(crate) fn push(&mut self, key: &str, value: &[u8]) {

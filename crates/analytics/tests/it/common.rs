@@ -7,7 +7,8 @@ use fluxori_analytics::{Analytics, AnalyticsOptions, Counts, LogRange, MadeBy, N
 use fluxori_core::amount::{Credits, Usd};
 use fluxori_core::id::{EventId, Feature, LogId, Model, Module, OrgId, Provider, UserId};
 use fluxori_core::posting::PricedUsage;
-use fluxori_core::pricing::{Charge, ChargeStatus};
+use fluxori_core::pricing::{CallKind, Charge, ChargeStatus};
+use fluxori_core::rates::AppliedTerms;
 use fluxori_core::time::Timestamp;
 use fluxori_core::usage::{UsageEvent, UsageFields};
 use uuid::Uuid;
@@ -95,8 +96,9 @@ pub(crate) fn usage(random: &mut Random, offset: i64, org: &str, occurred_at: &s
     let charge = Charge {
         status: if random.below(9) == 0 { ChargeStatus::Partial } else { ChargeStatus::Complete },
         tier: None,
-        variant: false,
+        call: CallKind::default(),
         lines: Vec::new(),
+        terms: AppliedTerms::standard(),
         cost: Usd::from_scaled(i128::from(random.below(1 << 40))).unwrap(),
         credits: Credits::from_scaled(i128::from(random.below(1 << 50))).unwrap(),
     };

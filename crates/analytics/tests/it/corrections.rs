@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use fluxori_analytics::{Analytics, Counts, MadeBy, RangeRows, StoredUsage, UsageAt};
 use fluxori_core::amount::{Credits, Usd};
-use fluxori_core::id::{Model, Provider, RevisionId};
-use fluxori_core::rates::{Price, Rates, TokenPrices};
+use fluxori_core::id::RevisionId;
+use fluxori_core::meter::Meter;
+use fluxori_core::pricing::{CallKind, lines_without_rates};
+use fluxori_core::rates::{AppliedTerms, Card, ModelRates, Price, Rates};
 use fluxori_core::usage::{Quantities, UsageEvent};
 
 use crate::common::{Random, needed, number, range, text, usage, with_database};
@@ -13,21 +15,11 @@ use crate::tables::full;
 
 fn rates() -> Rates {
     let mut rates = Rates::default();
-    let price = Price {
-        provider: Provider::new("openai").unwrap(),
-        model: Model::new("gpt-5").unwrap(),
-        aliases: Vec::new(),
-        effective_from: "2025-08-07T00:00:00Z".parse().unwrap(),
-        usd_per_million_tokens: TokenPrices {
-            input: "1.25".parse().unwrap(),
-            output: None,
-            cache_read: None,
-            cache_write_5m: None,
-            cache_write_1h: None,
-            reasoning: None,
-        },
-    };
-    rates.put_in_force(&RevisionId::new("2026-11").unwrap(), vec![price]);
+    let table = [(Meter::Input, "1.25".parse().unwrap())].into_iter().collect();
+    let price = Price::new("2025-08-07T00:00:00Z".parse().unwrap(), table);
+    let gpt5 = ModelRates::new("openai".parse().unwrap(), "gpt-5".parse().unwrap(), vec![price]);
+    let card = Card { models: vec![gpt5], ..Card::default() };
+    rates.put_in_force(&RevisionId::new("2026-11").unwrap(), card).unwrap();
     rates
 }
 
@@ -60,8 +52,10 @@ async fn every_field_of_an_event_and_its_charge_comes_back() {
         fields.raw_usage = Some("{\"a/b\": \"\\u00e9\\n\\\"'\u{1F600}\"}\u{7f}\\".to_owned());
         fields.tags.insert("it's \"quoted\"\n".into(), "\\é/".into());
         most.usage.event = UsageEvent::new(fields).unwrap().into();
-        most.usage.charge.tier = rates.tiers().first().map(Arc::clone);
-        most.usage.charge.variant = true;
+        most.usage.charge.tier = rates.tiers().next().cloned();
+        let terms = r#"{"credits_per_usd": "100", "markup": "1.5", "minimum": "0", "rounding": {"rule": "up", "places": 2},
+            "exchange": ["CNY", "0.14"], "provisional": {"input": "1"}}"#;
+        most.usage.charge.terms = serde_json::from_str::<AppliedTerms>(terms).unwrap().into();
         most.usage.charge.credits = "9999999999999999.999999999999".parse().unwrap();
         most.usage.charge.cost = "0.000000000001".parse().unwrap();
         most.charge_revision = 7;
@@ -71,7 +65,11 @@ async fn every_field_of_an_event_and_its_charge_comes_back() {
             assert_eq!(stored(&analytics, at.offset, &at).await, None);
             let found = stored(&analytics, at.offset + 1, &at).await.unwrap();
             assert_eq!((found.charge_revision, found.voided), (at.charge_revision, false));
-            assert_eq!(found.resolve(&rates).unwrap(), at.usage);
+            // What the usage log does not hold follows from the event.
+            let mut expected = at.usage;
+            expected.charge.call = CallKind::of(&expected.event);
+            expected.charge.lines = lines_without_rates(&expected.event.quantities());
+            assert_eq!(found.resolve(&rates).unwrap(), expected);
         }
     })
     .await;
@@ -80,8 +78,9 @@ async fn every_field_of_an_event_and_its_charge_comes_back() {
 #[tokio::test]
 async fn a_tier_that_the_log_does_not_know_is_named() {
     with_database(async |analytics| {
+        let rates = rates();
         let mut at = usage(&mut Random(1), 5, "acme", "2026-11-22T12:00:00Z");
-        at.usage.charge.tier = rates().tiers().first().map(Arc::clone);
+        at.usage.charge.tier = rates.tiers().next().cloned();
         let rows = RangeRows { usage: vec![at.clone()], kept: Vec::new() };
         analytics.insert_range(&range(3, 5, 6), &rows).await.unwrap();
         let found = stored(&analytics, 6, &at).await.unwrap();

@@ -2,6 +2,7 @@
 
 use fluxori_analytics::RangeRows;
 use fluxori_core::id::EventId;
+use fluxori_core::rates::AppliedTerms;
 use fluxori_core::usage::{UsageEvent, UsageFields};
 
 use crate::common::{Random, number, query, range, text, usage, with_database};
@@ -51,7 +52,8 @@ async fn every_field_of_an_event_is_in_its_row() {
     with_database(async |analytics| {
         let mut at = usage(&mut Random(1), 41, "acme", "2026-11-22T12:00:00Z");
         at.usage.event = UsageEvent::new(full(at.usage.event.event_id)).unwrap().into();
-        at.usage.charge.variant = true;
+        let terms = r#"{"credits_per_usd":"100","markup":"1.5","minimum":"0","rounding":{"rule":"up","places":2}}"#;
+        at.usage.charge.terms = serde_json::from_str::<AppliedTerms>(terms).unwrap().into();
         at.usage.charge.cost = "0.000000000001".parse().unwrap();
         at.usage.charge.credits = "9999999999999999.999999999999".parse().unwrap();
         at.append_time = "2026-11-22T12:00:01.25Z".parse().unwrap();
@@ -64,7 +66,8 @@ async fn every_field_of_an_event_is_in_its_row() {
             'what', concat(operation, provider, provider_account, model, request_model, response_model, region, \
                 service_tier, toString(batch)), \
             'input', toString([input_tokens, cache_read_input_tokens, cache_write_5m_input_tokens, \
-                cache_write_1h_input_tokens, audio_input_tokens, image_input_tokens]), \
+                cache_write_1h_input_tokens, audio_input_tokens, image_input_tokens, cache_read_audio_input_tokens, \
+                cache_read_image_input_tokens]), \
             'output', toString([output_tokens, reasoning_output_tokens, audio_output_tokens, image_output_tokens]), \
             'units', toString(units), 'how', concat(measurement, certainty, toString(own_key), \
                 toString(served_from_cache), outcome, toString(revision), toString(attempt)), \
@@ -72,7 +75,7 @@ async fn every_field_of_an_event_is_in_its_row() {
             'reservation', concat(toString(reservation_id), toString(reservation_final)), \
             'ids', concat(request_id, response_id, trace_id), 'tags', toString(tags), 'raw', raw_usage, \
             'charge', concat(charge_status, ' ', toString(cost_usd), ' ', toString(credits), ' ', \
-                toString(row_sign), ' ', toString(charge_revision), ' ', made_by, ' ', toString(variant)), \
+                toString(row_sign), ' ', toString(charge_revision), ' ', made_by, ' ', terms), \
             'digest', hex(billing_digest), 'log', concat(toString(log_partition), '-', toString(log_offset)))) \
             FROM credit_usage_log";
         let row: serde_json::Value = serde_json::from_str(&text(&analytics, sql).await).unwrap();
@@ -82,11 +85,11 @@ async fn every_field_of_an_event_is_in_its_row() {
             "producer": "p1-9-src", "time": "2026-11-22 12:00:00.000001 2026-11-22 12:00:01.250000",
             "who": "acme[user][team][module][feature][run]",
             "what": "[op][prov][acct][resp][req][resp][reg][tier]true",
-            "input": "[100,1,2,3,4,5]", "output": "[50,6,7,8]", "units": "{'images':2,'pages':0.5}",
+            "input": "[100,7,2,3,4,5,1,2]", "output": "[50,6,7,8]", "units": "{'images':2,'pages':0.5}",
             "how": "estimatedat_leasttruetruecancelled13", "latency": "[1200,300]",
             "reservation": "00000000-0000-0000-0000-00000000002atrue", "ids": "[request][response][trace]",
             "tags": "{'a':'b','c':'d'}", "raw": "{}",
-            "charge": format!("{} 0.000000000001 9999999999999999.999999999999 1 1 usage true", at.usage.charge.status),
+            "charge": format!("{} 0.000000000001 9999999999999999.999999999999 1 1 usage {terms}", at.usage.charge.status),
             "digest": digest, "log": "5-41",
         });
         assert_eq!(row, expected);
@@ -100,9 +103,10 @@ pub(crate) fn full(event_id: EventId) -> UsageFields {
         "occurred_at": "2026-11-22T12:00:00.000001Z", "org_id": "acme", "user_id": "[user]", "team_id": "[team]",
         "module": "[module]", "feature": "[feature]", "run_id": "[run]", "operation": "[op]", "provider": "[prov]",
         "provider_account": "[acct]", "request_model": "[req]", "response_model": "[resp]", "region": "[reg]",
-        "service_tier": "[tier]", "batch": true, "input_tokens": 100, "cache_read_input_tokens": 1,
+        "service_tier": "[tier]", "batch": true, "input_tokens": 100, "cache_read_input_tokens": 7,
         "cache_write_5m_input_tokens": 2, "cache_write_1h_input_tokens": 3, "audio_input_tokens": 4,
-        "image_input_tokens": 5, "output_tokens": 50, "reasoning_output_tokens": 6, "audio_output_tokens": 7,
+        "image_input_tokens": 5, "cache_read_audio_input_tokens": 1, "cache_read_image_input_tokens": 2,
+        "output_tokens": 50, "reasoning_output_tokens": 6, "audio_output_tokens": 7,
         "image_output_tokens": 8, "units": {"images": "2", "pages": "0.5"}, "measurement": "estimated",
         "certainty": "at_least", "own_key": true, "served_from_cache": true, "latency_ms": 1200,
         "time_to_first_token_ms": 300, "attempt": 3, "outcome": "cancelled",

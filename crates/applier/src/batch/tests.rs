@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use fluxori_core::amount::Credits;
 use fluxori_core::command::{
-    Account, AllocationKind, Command, CommandBody, CommandKind, Genesis, Grant, IssueKey, RatesPart,
-    RatesSeal, Scope,
+    Account, AllocationKind, Command, CommandBody, CommandKind, Genesis, Grant, IssueKey, RatesSeal, Scope,
 };
 use fluxori_core::fold::{
     AdmittedCorrection, Allocation, AllocationStatus, ChargedUsage, Context, CorrectedBy, KnownEvent,
     OrgRecord, OrgState,
 };
 use fluxori_core::id::{AllocationId, CommandId, EventId, GLOBAL_KEY, LogId};
+use fluxori_core::meter::Meter;
 use fluxori_core::posting::{Cause, Posting, PostingKind, PricedUsage};
 use fluxori_core::pricing;
-use fluxori_core::rates::{Price, Rates, TokenPrices, part_digest, revision_digest};
+use fluxori_core::rates::{Card, ModelRates, Price, Rates};
 use fluxori_core::record::partition_of;
 use fluxori_core::usage::{UsageEvent, UsageFields};
 use fluxori_wire::{Issuer, encode_usage};
@@ -169,27 +169,13 @@ impl Log {
         let kinds = [CommandKind::Rates, CommandKind::Grant].into();
         let key = IssueKey { issuer: "test".to_owned(), public_key: issuer.public_key(), kinds };
         log.global(&root, CommandBody::IssueKey(key));
-        let prices = vec![Price {
-            provider: "openai".parse().unwrap(),
-            model: "gpt-5".parse().unwrap(),
-            aliases: vec![],
-            effective_from: "2025-08-07T00:00:00Z".parse().unwrap(),
-            usd_per_million_tokens: TokenPrices {
-                input: "1".parse().unwrap(),
-                output: None,
-                cache_read: None,
-                cache_write_5m: None,
-                cache_write_1h: None,
-                reasoning: None,
-            },
-        }];
-        let revision: fluxori_core::id::RevisionId = "r1".parse().unwrap();
-        let digest = revision_digest(&revision, &[part_digest(&prices)]);
-        log.global(
-            &issuer,
-            CommandBody::RatesPart(RatesPart { revision: revision.clone(), index: 0, prices }),
-        );
-        log.global(&issuer, CommandBody::RatesSeal(RatesSeal { revision, parts: 1, digest }));
+        let rates = [(Meter::Input, "1".parse().unwrap())].into_iter().collect();
+        let price = Price::new("2025-08-07T00:00:00Z".parse().unwrap(), rates);
+        let gpt5 = ModelRates::new("openai".parse().unwrap(), "gpt-5".parse().unwrap(), vec![price]);
+        let card = Card { models: vec![gpt5], ..Card::default() };
+        let (parts, seal) = RatesSeal::of(&"r1".parse().unwrap(), vec![card]);
+        parts.into_iter().for_each(|part| log.global(&issuer, CommandBody::RatesPart(part)));
+        log.global(&issuer, CommandBody::RatesSeal(seal));
         log
     }
 

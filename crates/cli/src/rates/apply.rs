@@ -7,11 +7,11 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
-use fluxori_core::command::{Command, CommandBody, RatesPart, RatesSeal};
+use fluxori_core::command::{Command, CommandBody, RatesSeal};
 use fluxori_core::digest::Digest;
 use fluxori_core::fold::LogIdentity;
 use fluxori_core::id::CommandId;
-use fluxori_core::rates::{part_digest, revision_digest};
+use fluxori_core::rates::{Card, ExchangeRate, ModelRates, Price, ProviderNames, Terms};
 use fluxori_ledger::CommandOutcome;
 use fluxori_wire::encode_payload;
 use serde::Serialize;
@@ -23,8 +23,8 @@ use crate::error::CliError;
 use crate::everywhere::{publish, wait};
 use crate::session::Session;
 
-/// Prices in one part: some 2 KB. A change would give the parts of a card applied before another content.
-const PRICES_IN_PART: usize = 16;
+/// Most names and rates in one part: some 2 KB. A change would give the parts of a card applied before another content.
+const SIZE_OF_PART: usize = 64;
 
 #[derive(Debug, Args)]
 pub(crate) struct ApplyArguments {
@@ -40,7 +40,8 @@ pub(crate) struct ApplyArguments {
 #[derive(Debug, Serialize)]
 struct Answer {
     revision: String,
-    prices: usize,
+    /// Models, providers, terms and exchange rates.
+    entries: usize,
     parts: usize,
     partitions: i32,
     /// Partitions into which it was published now, or would be.
@@ -73,7 +74,7 @@ pub(crate) async fn apply(session: &Session, arguments: &ApplyArguments) -> Resu
     let missing: Vec<i32> = (0..partitions).filter(|partition| !applied.contains(partition)).collect();
     let answer = |status| Answer {
         revision: card.revision.to_string(),
-        prices: card.prices.len(),
+        entries: card.card.len(),
         parts: commands.len() - 1,
         partitions,
         published: missing.len(),
@@ -97,22 +98,22 @@ pub(crate) async fn apply(session: &Session, arguments: &ApplyArguments) -> Resu
 }
 
 fn text(answer: &Answer) -> String {
-    let (revision, prices) = (&answer.revision, answer.prices);
+    let (revision, entries) = (&answer.revision, answer.entries);
     match answer.status {
         Status::WouldPublish => format!(
-            "Dry run: nothing was published. The card is right: revision {revision} with {prices} prices. {} records (its \
+            "Dry run: nothing was published. The card is right: revision {revision} with {entries} entries. {} records (its \
              parts and its seal) would go into {} of {} partitions.",
             answer.parts + 1,
             answer.published,
             answer.partitions
         ),
         Status::Published => format!(
-            "Revision {revision} with {prices} prices is in the log, in {} partitions; the ledger will come to it.",
+            "Revision {revision} with {entries} entries is in the log, in {} partitions; the ledger will come to it.",
             answer.partitions
         ),
         Status::InForce => {
             format!(
-                "Revision {revision} with {prices} prices is in force in all {} partitions.",
+                "Revision {revision} with {entries} entries is in force in all {} partitions.",
                 answer.partitions
             )
         }
@@ -138,20 +139,46 @@ fn commands(card: &RateCard, log: &LogIdentity) -> Vec<Command> {
         reference: card.source.clone(),
         body,
     };
-    let mut commands = Vec::new();
-    let mut digests = Vec::new();
-    for (index, prices) in (0_i32..).zip(card.prices.chunks(PRICES_IN_PART)) {
-        digests.push(part_digest(prices));
-        let part = RatesPart { revision: card.revision.clone(), index, prices: prices.to_vec() };
-        commands.push(command(index.to_string(), CommandBody::RatesPart(part)));
-    }
-    let seal = RatesSeal {
-        revision: card.revision.clone(),
-        parts: i32::try_from(digests.len()).unwrap_or(i32::MAX),
-        digest: revision_digest(&card.revision, &digests),
+    let (parts, seal) = RatesSeal::of(&card.revision, parts(&card.card));
+    let parts = parts.into_iter().map(|part| command(part.index.to_string(), CommandBody::RatesPart(part)));
+    parts.chain([command("seal".to_owned(), CommandBody::RatesSeal(seal))]).collect()
+}
+
+/// The card in small parts: as many models in one as are small enough, all else in one of its own.
+fn parts(card: &Card) -> Vec<Card> {
+    let mut parts = Vec::new();
+    let small = |size: &mut usize, added: usize| {
+        *size += added;
+        let fits = *size <= SIZE_OF_PART;
+        if !fits {
+            *size = added;
+        }
+        fits
     };
-    commands.push(command("seal".to_owned(), CommandBody::RatesSeal(seal)));
-    commands
+    macro_rules! split {
+        ($field:ident, $size:expr) => {
+            let mut size = SIZE_OF_PART;
+            for entry in &card.$field {
+                if !small(&mut size, $size(entry)) {
+                    parts.push(Card::default());
+                }
+                if let Some(part) = parts.last_mut() {
+                    part.$field.push(entry.clone());
+                }
+            }
+        };
+    }
+    split!(providers, |names: &ProviderNames| 1 + names.aliases.len() + names.falls_back_to.len());
+    split!(exchange_rates, |_: &ExchangeRate| 1);
+    split!(models, |model: &ModelRates| {
+        let rates = |price: &Price| {
+            2 + price.rates.len() + price.above.iter().map(|longer| longer.rates.len()).sum::<usize>()
+        };
+        let names = model.aliases.len() + model.patterns.len() + model.facts.capabilities.len();
+        2 + names + model.prices.iter().map(rates).sum::<usize>()
+    });
+    split!(terms, |_: &Terms| 8);
+    parts
 }
 
 /// The command that puts the card in force.
@@ -208,7 +235,7 @@ mod tests {
         let payloads =
             || commands(&card, &log).iter().map(|c| encode_payload(c).unwrap()).collect::<Vec<_>>();
         assert_eq!(payloads(), payloads());
-        assert_eq!(payloads().len(), card.prices.len().div_ceil(PRICES_IN_PART) + 1);
+        assert!(payloads().len() > 2);
         assert!(payloads().iter().all(|payload| payload.len() < 4096));
     }
 }

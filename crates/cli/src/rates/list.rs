@@ -1,8 +1,6 @@
 //! `credits rates list`.
 
 use clap::Args;
-use fluxori_core::amount::Usd;
-use fluxori_core::rates::TokenPrices;
 use fluxori_core::time::Timestamp;
 use fluxori_ledger::TierRecord;
 use serde::Serialize;
@@ -23,17 +21,7 @@ pub(crate) struct ListArguments {
 
 #[derive(Debug, Serialize)]
 struct Answer {
-    tiers: Vec<Line>,
-}
-
-#[derive(Debug, Serialize)]
-struct Line {
-    provider: String,
-    model: String,
-    aliases: Vec<String>,
-    effective_from: Timestamp,
-    revision: String,
-    usd_per_million_tokens: TokenPrices,
+    tiers: Vec<TierRecord>,
 }
 
 pub(crate) async fn list(session: &Session, arguments: &ListArguments) -> Result<(), CliError> {
@@ -41,68 +29,50 @@ pub(crate) async fn list(session: &Session, arguments: &ListArguments) -> Result
     if let Some(at) = arguments.at {
         tiers = in_force(tiers, at);
     }
-    let answer = Answer { tiers: tiers.into_iter().map(line).collect() };
-    session.output.print(&answer, text)
+    session.output.print(&Answer { tiers }, text)
 }
 
-/// The last tier of each model that has begun at `at`; `tiers` are by provider, model and date.
+/// The last tiers of each variant that have begun at `at`; `tiers` are by provider, model, variant and date.
 fn in_force(tiers: Vec<TierRecord>, at: Timestamp) -> Vec<TierRecord> {
+    fn variant(tier: &TierRecord) -> (&str, &str, [Option<&str>; 3]) {
+        let texts = [&tier.service_tier, &tier.region, &tier.org_id].map(Option::as_deref);
+        (&tier.provider, &tier.model, texts)
+    }
     let mut found: Vec<TierRecord> = Vec::new();
     for tier in tiers.into_iter().filter(|tier| tier.effective_from <= at) {
-        match found.last_mut().filter(|last| last.provider == tier.provider && last.model == tier.model) {
-            Some(last) => *last = tier,
-            None => found.push(tier),
+        let outdated = |last: &TierRecord| {
+            variant(last) == variant(&tier)
+                && (last.effective_from < tier.effective_from || last.hours == tier.hours)
+        };
+        while found.last().is_some_and(outdated) {
+            found.pop();
         }
+        found.push(tier);
     }
     found
-}
-
-fn line(tier: TierRecord) -> Line {
-    Line {
-        provider: tier.provider,
-        model: tier.model,
-        aliases: tier.aliases,
-        effective_from: tier.effective_from,
-        revision: tier.revision,
-        usd_per_million_tokens: tier.usd_per_million_tokens,
-    }
 }
 
 fn text(answer: &Answer) -> String {
     if answer.tiers.is_empty() {
         return "No such price is in force; `credits rates apply FILE` brings prices.".to_owned();
     }
-    let price = |price: Option<Usd>| price.map_or_else(|| "-".to_owned(), |price| price.to_string());
-    let lines = answer.tiers.iter().map(|line| {
-        let prices = &line.usd_per_million_tokens;
-        let date = line.effective_from.to_datetime();
+    let lines = answer.tiers.iter().map(|tier| {
+        let date = tier.effective_from.to_datetime().filter(|_| tier.effective_from > Timestamp::EARLIEST);
+        let variant = [&tier.service_tier, &tier.region, &tier.org_id, &tier.hours];
+        let rates = tier.rates.iter().map(|(meter, rate)| format!("{meter} {rate}"));
+        let above = tier.above.iter().map(|longer| format!("more above {} tokens", longer.input_tokens));
         [
-            line.provider.clone(),
-            line.model.clone(),
+            tier.provider.clone(),
+            tier.model.clone(),
+            variant.into_iter().flatten().cloned().collect::<Vec<_>>().join(", "),
             date.map_or_else(String::new, |date| date.format("%Y-%m-%d %H:%M").to_string()),
-            price(Some(prices.input)),
-            price(prices.output),
-            price(prices.cache_read),
-            price(prices.cache_write_5m),
-            price(prices.cache_write_1h),
-            line.revision.clone(),
+            rates.chain(above).collect::<Vec<_>>().join(", "),
+            tier.currency.clone(),
+            tier.revision.clone(),
         ]
     });
-    let header = [
-        "provider",
-        "model",
-        "from",
-        "input",
-        "output",
-        "cache read",
-        "write 5 min",
-        "write 1 h",
-        "revision",
-    ];
-    format!(
-        "US dollars per million tokens; 1 USD is 1,000 credits\n{}",
-        table(header, &[3, 4, 5, 6, 7], lines)
-    )
+    let header = ["provider", "model", "for", "from", "rates", "in", "revision"];
+    format!("For a million tokens, or for one of any other unit\n{}", table(header, &[], lines))
 }
 
 #[cfg(test)]
@@ -110,22 +80,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn at_a_time_each_model_has_one_tier() {
-        let tier = |model: &str, from: &str| TierRecord {
+    fn at_a_time_each_variant_has_one_tier() {
+        let tier = |model: &str, from: &str, service_tier: Option<&str>| TierRecord {
+            name: String::new(),
             provider: "openai".to_owned(),
             model: model.to_owned(),
             aliases: vec![],
+            org_id: None,
+            service_tier: service_tier.map(str::to_owned),
+            region: None,
+            hours: None,
+            currency: "USD".to_owned(),
+            source: None,
             effective_from: from.parse().unwrap(),
             revision: "r1".to_owned(),
-            usd_per_million_tokens: serde_json::from_str(r#"{"input": "1"}"#).unwrap(),
+            rates: serde_json::from_str(r#"{"input": "1"}"#).unwrap(),
+            above: vec![],
         };
         let tiers = vec![
-            tier("gpt-5", "2025-08-07T00:00:00Z"),
-            tier("o3", "2025-04-16T00:00:00Z"),
-            tier("o3", "2025-06-10T00:00:00Z"),
+            tier("gpt-5", "2025-08-07T00:00:00Z", None),
+            tier("o3", "2025-04-16T00:00:00Z", None),
+            tier("o3", "2025-06-10T00:00:00Z", None),
+            tier("o3", "2025-04-16T00:00:00Z", Some("batch")),
         ];
         let found = in_force(tiers, "2025-07-01T00:00:00Z".parse().unwrap());
-        assert_eq!(found.len(), 1);
+        assert_eq!(found.len(), 2);
         assert_eq!(found[0].effective_from.to_string(), "2025-06-10T00:00:00Z");
+        assert_eq!(found[1].service_tier.as_deref(), Some("batch"));
     }
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::id::{CommandId, KeyId, LogId, OrgId, RevisionId};
-use crate::rates::Price;
+use crate::rates::{Card, part_digest, revision_digest};
 use crate::time::Timestamp;
 
 pub use allocation::{Account, Adjust, AllocationKind, Extend, Grant, PlanPeriod, Scope, Transfer};
@@ -49,7 +49,7 @@ pub enum CommandBody {
     IssueKey(IssueKey),
     /// Takes an issuer's key out of force, from here on.
     RevokeKey(KeyId),
-    /// Some prices of a revision that is not yet sealed.
+    /// Some entries of a revision that is not yet sealed.
     RatesPart(RatesPart),
     /// Puts a revision in force.
     RatesSeal(RatesSeal),
@@ -228,15 +228,15 @@ pub struct IssueKey {
     pub kinds: BTreeSet<CommandKind>,
 }
 
-/// Some prices of a revision.
+/// Some entries of a revision.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RatesPart {
     /// The revision.
     pub revision: RevisionId,
     /// Which part, from 0.
     pub index: i32,
-    /// Its prices.
-    pub prices: Vec<Price>,
+    /// Its entries.
+    pub card: Card,
 }
 
 /// Closes a revision and puts it in force, if the named parts have come.
@@ -248,6 +248,21 @@ pub struct RatesSeal {
     pub parts: i32,
     /// Digest over all parts, see [`crate::rates::revision_digest`].
     pub digest: Digest,
+}
+
+impl RatesSeal {
+    /// The parts of a revision, and the seal that closes it.
+    #[must_use]
+    pub fn of(revision: &RevisionId, cards: Vec<Card>) -> (Vec<RatesPart>, Self) {
+        let digests: Vec<Digest> = cards.iter().map(part_digest).collect();
+        let part = |(index, card)| RatesPart { revision: revision.clone(), index, card };
+        let seal = Self {
+            revision: revision.clone(),
+            parts: i32::try_from(digests.len()).unwrap_or(i32::MAX),
+            digest: revision_digest(revision, &digests),
+        };
+        ((0..).zip(cards).map(part).collect(), seal)
+    }
 }
 
 /// What happens to usage that no allocation covers.

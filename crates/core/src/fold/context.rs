@@ -7,13 +7,13 @@ use crate::command::{
 };
 use crate::digest::Digest;
 use crate::id::{CommandId, KeyId, LogId, OrgId, RevisionId};
-use crate::rates::{Price, Rates, check_card, part_digest, revision_digest};
+use crate::rates::{Card, Rates, part_digest, revision_digest};
 use crate::record::{Body, QuarantineReason, Record, RecordKey, partition_of};
 use crate::time::Timestamp;
 
 /// The newest rules that this build knows.
 pub const RULES_VERSION: i32 = 1;
-/// Most parts of a revision of the rates, and most prices in a part.
+/// Most parts of a revision of the rates, and most entries in a part.
 const MAX_PARTS: usize = 4096;
 
 /// Why a partition cannot go on: the log is not what it must be, or this build is too old for it.
@@ -94,7 +94,7 @@ pub struct Context {
     keys: HashMap<KeyId, IssuerKey>,
     /// Rates in force.
     pub(super) rates: Rates,
-    unsealed: HashMap<RevisionId, BTreeMap<i32, Vec<Price>>>,
+    unsealed: HashMap<RevisionId, BTreeMap<i32, Card>>,
     sealed: HashMap<RevisionId, Digest>,
     commands: HashMap<CommandId, Digest>,
     pub(super) now: Timestamp,
@@ -272,10 +272,10 @@ impl Context {
             return Err(format!("revision {} is sealed", part.revision));
         }
         let parts = self.unsealed.entry(part.revision.clone()).or_default();
-        if parts.len() >= MAX_PARTS || part.prices.len() > MAX_PARTS {
-            return Err("too many parts or prices".to_owned());
+        if parts.len() >= MAX_PARTS || part.card.len() > MAX_PARTS {
+            return Err("too many parts or entries".to_owned());
         }
-        parts.insert(part.index, part.prices.clone());
+        parts.insert(part.index, part.card.clone());
         Ok(())
     }
 
@@ -285,15 +285,15 @@ impl Context {
         }
         let parts = self.unsealed.get(&seal.revision).cloned().unwrap_or_default();
         let complete = parts.keys().copied().eq(0..seal.parts);
-        let digests: Vec<Digest> = parts.values().map(|prices| part_digest(prices)).collect();
+        let digests: Vec<Digest> = parts.values().map(part_digest).collect();
         if !complete || revision_digest(&seal.revision, &digests) != seal.digest {
             return Err(format!("the parts of revision {} are not those that its seal names", seal.revision));
         }
-        let prices: Vec<Price> = parts.into_values().flatten().collect();
-        check_card(&prices).map_err(|error| error.to_string())?;
+        let mut card = Card::default();
+        parts.into_values().for_each(|part| card.append(part));
+        self.rates.put_in_force(&seal.revision, card).map_err(|error| error.to_string())?;
         self.unsealed.remove(&seal.revision);
         self.sealed.insert(seal.revision.clone(), seal.digest);
-        self.rates.put_in_force(&seal.revision, prices);
         Ok(())
     }
 }

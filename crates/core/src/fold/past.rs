@@ -84,7 +84,7 @@ impl ChargedUsage {
 
     /// All names that the model goes by.
     pub fn models(&self) -> impl Iterator<Item = &Model> {
-        let tier = self.charge.tier.as_ref().map(|tier| &tier.price.model);
+        let tier = self.charge.tier.as_ref().map(|tier| &tier.model);
         [&self.request_model, &self.model].into_iter().chain(tier)
     }
 }

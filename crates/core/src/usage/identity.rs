@@ -18,6 +18,8 @@ impl UsageEvent {
             self.cache_write_1h_input_tokens,
             self.audio_input_tokens,
             self.image_input_tokens,
+            self.cache_read_audio_input_tokens,
+            self.cache_read_image_input_tokens,
             self.output_tokens,
             self.reasoning_output_tokens,
             self.audio_output_tokens,

@@ -65,8 +65,27 @@ pub enum CallOutcome {
 pub struct Quantity(pub Decimal);
 
 impl Quantity {
+    /// Nothing.
+    pub const ZERO: Self = Self(Decimal::ZERO);
+    /// One.
+    pub const ONE: Self = Self(Decimal::ONE);
+
+    /// A count of tokens.
+    #[must_use]
+    pub fn of_tokens(count: i64) -> Self {
+        Self(Decimal::from(count))
+    }
+
+    /// The number, if it is whole.
+    #[must_use]
+    pub fn whole(self) -> Option<i128> {
+        let divisor = 10_i128.pow(self.0.scale());
+        (self.0.mantissa() % divisor == 0).then(|| self.0.mantissa() / divisor)
+    }
+
     /// The number of units of 10^-6: the form in digests.
-    fn scaled(self) -> i128 {
+    #[must_use]
+    pub fn scaled(self) -> i128 {
         let mut value = self.0;
         value.rescale(6);
         value.mantissa()
@@ -186,6 +205,12 @@ pub struct UsageFields {
     /// Input tokens that are images.
     #[serde(default)]
     pub image_input_tokens: i64,
+    /// Input tokens that are audio and were read from the provider's cache: part of both counts.
+    #[serde(default)]
+    pub cache_read_audio_input_tokens: i64,
+    /// Input tokens that are images and were read from the provider's cache: part of both counts.
+    #[serde(default)]
+    pub cache_read_image_input_tokens: i64,
     /// All output tokens.
     #[serde(default)]
     pub output_tokens: i64,
@@ -288,6 +313,8 @@ impl UsageFields {
             cache_write_1h_input_tokens: 0,
             audio_input_tokens: 0,
             image_input_tokens: 0,
+            cache_read_audio_input_tokens: 0,
+            cache_read_image_input_tokens: 0,
             output_tokens: 0,
             reasoning_output_tokens: 0,
             audio_output_tokens: 0,

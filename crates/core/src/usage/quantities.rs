@@ -22,6 +22,10 @@ pub struct TokenCounts {
     pub audio_input: i64,
     /// Input tokens that are images.
     pub image_input: i64,
+    /// Input tokens that are audio and were read from the provider's cache: part of both counts.
+    pub cache_read_audio: i64,
+    /// Input tokens that are images and were read from the provider's cache: part of both counts.
+    pub cache_read_image: i64,
     /// All output tokens.
     pub output: i64,
     /// Output tokens that are reasoning.
@@ -64,6 +68,8 @@ impl UsageFields {
             cache_write_1h: self.cache_write_1h_input_tokens,
             audio_input: self.audio_input_tokens,
             image_input: self.image_input_tokens,
+            cache_read_audio: self.cache_read_audio_input_tokens,
+            cache_read_image: self.cache_read_image_input_tokens,
             output: self.output_tokens,
             reasoning: self.reasoning_output_tokens,
             audio_output: self.audio_output_tokens,
@@ -86,6 +92,8 @@ impl UsageFields {
         self.cache_write_1h_input_tokens = tokens.cache_write_1h;
         self.audio_input_tokens = tokens.audio_input;
         self.image_input_tokens = tokens.image_input;
+        self.cache_read_audio_input_tokens = tokens.cache_read_audio;
+        self.cache_read_image_input_tokens = tokens.cache_read_image;
         self.output_tokens = tokens.output;
         self.reasoning_output_tokens = tokens.reasoning;
         self.audio_output_tokens = tokens.audio_output;

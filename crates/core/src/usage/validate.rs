@@ -96,6 +96,8 @@ pub(super) fn check_tokens(tokens: &TokenCounts) -> Result<(), Violation> {
         ("cache_write_1h_input_tokens", tokens.cache_write_1h),
         ("audio_input_tokens", tokens.audio_input),
         ("image_input_tokens", tokens.image_input),
+        ("cache_read_audio_input_tokens", tokens.cache_read_audio),
+        ("cache_read_image_input_tokens", tokens.cache_read_image),
         ("output_tokens", tokens.output),
         ("reasoning_output_tokens", tokens.reasoning),
         ("audio_output_tokens", tokens.audio_output),
@@ -109,11 +111,15 @@ pub(super) fn check_tokens(tokens: &TokenCounts) -> Result<(), Violation> {
         }
     }
     let cache = tokens.cache_read + tokens.cache_write_5m + tokens.cache_write_1h;
+    let cached_media = tokens.cache_read_audio + tokens.cache_read_image;
     let input_media = tokens.audio_input + tokens.image_input;
     let output_media = tokens.audio_output + tokens.image_output;
     for (subset, part, total, whole) in [
         ("cache reads and writes", cache, "input_tokens", tokens.input),
         ("audio and image input tokens", input_media, "input_tokens", tokens.input),
+        ("cached audio and image tokens", cached_media, "cache_read_input_tokens", tokens.cache_read),
+        ("cache_read_audio_input_tokens", tokens.cache_read_audio, "audio_input_tokens", tokens.audio_input),
+        ("cache_read_image_input_tokens", tokens.cache_read_image, "image_input_tokens", tokens.image_input),
         ("reasoning_output_tokens", tokens.reasoning, "output_tokens", tokens.output),
         ("audio and image output tokens", output_media, "output_tokens", tokens.output),
     ] {

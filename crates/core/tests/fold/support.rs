@@ -7,14 +7,15 @@ use std::time::Duration;
 use ed25519_dalek::{Signer, SigningKey};
 use fluxori_core::amount::Credits;
 use fluxori_core::command::{
-    Account, AllocationKind, Command, CommandBody, CommandKind, Genesis, Grant, IssueKey, RatesPart,
-    RatesSeal, Scope, SignedCommand, key_id, signed_bytes,
+    Account, AllocationKind, Command, CommandBody, CommandKind, Genesis, Grant, IssueKey, RatesSeal, Scope,
+    SignedCommand, key_id, signed_bytes,
 };
 use fluxori_core::digest::Digest;
 use fluxori_core::fold::{Context, Counters, FoldError, OrgState, Outcome, PartitionFold, Past};
-use fluxori_core::id::{AllocationId, CommandId, EventId, LogId, OrgId, RevisionId};
+use fluxori_core::id::{AllocationId, CommandId, EventId, LogId, OrgId};
+use fluxori_core::meter::Meter;
 use fluxori_core::posting::{Posting, PostingKind, Target};
-use fluxori_core::rates::{Price, TokenPrices, part_digest, revision_digest};
+use fluxori_core::rates::{Card, ModelRates, Price};
 use fluxori_core::record::{Body, Record, RecordKey};
 use fluxori_core::time::Timestamp;
 use fluxori_core::usage::{UsageEvent, UsageFields};
@@ -166,38 +167,24 @@ impl Log {
         self.push(RecordKey::Global, Body::Command(Box::new(signed)));
     }
 
-    fn prices() -> Vec<Price> {
-        vec![Price {
-            provider: "openai".parse().unwrap(),
-            model: "gpt-5".parse().unwrap(),
-            aliases: vec![],
-            effective_from: "2025-08-07T00:00:00Z".parse().unwrap(),
-            usd_per_million_tokens: TokenPrices {
-                input: "1.25".parse().unwrap(),
-                output: Some("10".parse().unwrap()),
-                cache_read: Some("0.125".parse().unwrap()),
-                cache_write_5m: None,
-                cache_write_1h: None,
-                reasoning: None,
-            },
-        }]
+    fn card() -> Card {
+        let rates = [(Meter::Input, "1.25"), (Meter::Output, "10"), (Meter::CacheRead, "0.125")];
+        let rates = rates.into_iter().map(|(meter, rate)| (meter, rate.parse().unwrap())).collect();
+        let price = Price::new("2025-08-07T00:00:00Z".parse().unwrap(), rates);
+        let gpt5 = ModelRates::new("openai".parse().unwrap(), "gpt-5".parse().unwrap(), vec![price]);
+        Card { models: vec![gpt5], ..Card::default() }
     }
 
     /// A revision with the price of gpt-5 in one part, sealed.
     pub(crate) fn rates(&mut self, revision: &str) {
-        let revision: RevisionId = revision.parse().unwrap();
-        self.global(CommandBody::RatesPart(RatesPart {
-            revision: revision.clone(),
-            index: 0,
-            prices: Self::prices(),
-        }));
-        self.seal_only(revision.as_str());
+        let (parts, _) = RatesSeal::of(&revision.parse().unwrap(), vec![Self::card()]);
+        parts.into_iter().for_each(|part| self.global(CommandBody::RatesPart(part)));
+        self.seal_only(revision);
     }
 
     pub(crate) fn seal_only(&mut self, revision: &str) {
-        let revision: RevisionId = revision.parse().unwrap();
-        let digest = revision_digest(&revision, &[part_digest(&Self::prices())]);
-        self.global(CommandBody::RatesSeal(RatesSeal { revision, parts: 1, digest }));
+        let (_, seal) = RatesSeal::of(&revision.parse().unwrap(), vec![Self::card()]);
+        self.global(CommandBody::RatesSeal(seal));
     }
 
     pub(crate) fn event(&self, name: &str, id: u32, input_tokens: i64, output_tokens: i64) -> UsageEvent {

@@ -10,7 +10,8 @@ use fluxori_core::command::{
     RatesSeal, Scope, SignedCommand, key_id, signed_bytes,
 };
 use fluxori_core::id::{CommandId, EventId, LogId, OrgId, RevisionId};
-use fluxori_core::rates::{Price, TokenPrices, part_digest, revision_digest};
+use fluxori_core::meter::Meter;
+use fluxori_core::rates::{Card, LongContext, ModelRates, Price};
 use fluxori_core::record::{Body, Record, RecordKey};
 use fluxori_core::time::Timestamp;
 use fluxori_core::usage::{UsageEvent, UsageFields};
@@ -53,42 +54,52 @@ pub(crate) fn event_id(number: u32, native: bool) -> EventId {
     EventId(Uuid::from_u128(u128::from(number) | version << 76 | 2 << 62))
 }
 
-fn price(model: &str, from: &str, rates: [&str; 6]) -> Price {
-    let rate = |text: &str| (!text.is_empty()).then(|| text.parse().unwrap());
-    let [input, output, cache_read, cache_write_5m, cache_write_1h, reasoning] = rates.map(rate);
-    Price {
-        provider: "openai".parse().unwrap(),
-        model: model.parse().unwrap(),
-        aliases: vec![format!("{model}-latest").parse().unwrap()],
-        effective_from: from.parse().unwrap(),
-        usd_per_million_tokens: TokenPrices {
-            input: input.unwrap(),
-            output,
-            cache_read,
-            cache_write_5m,
-            cache_write_1h,
-            reasoning,
-        },
-    }
+fn price(from: &str, rates: &str) -> Price {
+    Price::new(from.parse().unwrap(), serde_json::from_str(rates).unwrap())
+}
+
+fn model(name: &str, prices: Vec<Price>) -> ModelRates {
+    let mut model = ModelRates::new("openai".parse().unwrap(), name.parse().unwrap(), prices);
+    model.aliases = vec![format!("{name}-latest").parse().unwrap()];
+    model
 }
 
 /// The first revision: `dear` is a model of which the largest event is out of range.
-fn first_card() -> Vec<Price> {
-    vec![
-        price("gpt-5", "2025-08-07T00:00:00Z", ["1.25", "10", "0.125", "", "", ""]),
-        price("o3", "2025-04-16T00:00:00Z", ["10", "40", "", "12.5", "", "44"]),
-        price("o3", "2026-11-22T11:30:00Z", ["2.000003", "8", "0.333333", "3", "7", "9"]),
-        price("embed", "2025-04-16T00:00:00Z", ["0.123457", "", "", "", "", ""]),
-        price("dear", "2025-04-16T00:00:00Z", ["10000", "10000", "", "", "", ""]),
-    ]
+fn first_card() -> Card {
+    let mut batch = price("2025-08-07T00:00:00Z", r#"{"input": "0.625", "output": "5"}"#);
+    batch.service_tier = Some("batch".parse().unwrap());
+    let mut gpt5 =
+        price("2025-08-07T00:00:00Z", r#"{"input": "1.25", "output": "10", "cache_read": "0.125"}"#);
+    let longer = r#"{"input": "2.5", "pages": "0.0011"}"#;
+    gpt5.rates.set(Meter::Pages, "0.001".parse().unwrap());
+    gpt5.above = vec![LongContext { input_tokens: 10_000, rates: serde_json::from_str(longer).unwrap() }];
+    let o3 = [
+        price(
+            "2025-04-16T00:00:00Z",
+            r#"{"input": "10", "output": "40", "cache_write_5m": "12.5", "reasoning": "44"}"#,
+        ),
+        price(
+            "2026-11-22T11:30:00Z",
+            r#"{"input": "2.000000000003", "output": "8", "cache_read": "0.333333333333", "cache_write_5m": "3",
+                "cache_write_1h": "7", "reasoning": "9"}"#,
+        ),
+    ];
+    let models = vec![
+        model("gpt-5", vec![gpt5, batch]),
+        model("o3", o3.into()),
+        model("embed", vec![price("2025-04-16T00:00:00Z", r#"{"input": "0.123457"}"#)]),
+        model("dear", vec![price("2025-04-16T00:00:00Z", r#"{"input": "10000", "output": "10000"}"#)]),
+    ];
+    Card { models, ..Card::default() }
 }
 
 /// A later revision: one price in the place of another, and one from then on.
-fn second_card() -> Vec<Price> {
-    vec![
-        price("gpt-5", "2025-08-07T00:00:00Z", ["1", "8", "", "", "", ""]),
-        price("o3", "2026-11-22T12:20:00Z", ["1", "4", "", "", "", ""]),
-    ]
+fn second_card() -> Card {
+    let models = vec![
+        model("gpt-5", vec![price("2025-08-07T00:00:00Z", r#"{"input": "1", "output": "8"}"#)]),
+        model("o3", vec![price("2026-11-22T12:20:00Z", r#"{"input": "1", "output": "4"}"#)]),
+    ];
+    Card { models, ..Card::default() }
 }
 
 #[derive(Clone)]
@@ -170,11 +181,10 @@ impl Log {
         self.command(body);
     }
 
-    fn rates(&mut self, revision: &str, prices: Vec<Price>) {
-        let revision: RevisionId = revision.parse().unwrap();
-        let digest = revision_digest(&revision, &[part_digest(&prices)]);
-        self.global(CommandBody::RatesPart(RatesPart { revision: revision.clone(), index: 0, prices }));
-        self.global(CommandBody::RatesSeal(RatesSeal { revision, parts: 1, digest }));
+    fn rates(&mut self, revision: &str, card: Card) {
+        let (parts, seal) = RatesSeal::of(&revision.parse().unwrap(), vec![card]);
+        parts.into_iter().for_each(|part| self.global(CommandBody::RatesPart(part)));
+        self.global(CommandBody::RatesSeal(seal));
     }
 
     /// Puts the second revision of the prices in force.

@@ -155,7 +155,7 @@ COMMENT ON COLUMN credit_transactions.model IS 'The model that answered, where i
 COMMENT ON COLUMN credit_transactions.certainty IS 'exact, at_least or unknown: how certain the quantities of the usage are';
 COMMENT ON COLUMN credit_transactions.revision IS 'Of the charge: that of the event at first, one more after each correction';
 COMMENT ON COLUMN credit_transactions.reservation_id IS 'The hold that the usage settles';
-COMMENT ON COLUMN credit_transactions.charge IS 'As a JSON array: status, tier, revision and cost in USD of the charge, its lines of meter, quantity and USD per million, and whether the call was of a variant without a rate';
+COMMENT ON COLUMN credit_transactions.charge IS 'As a JSON array: status, tier, revision and cost in USD of the charge, its lines of meter, quantity, rate and whose rate it is where that is another meter, the service tier and the region of the call, and its terms where they are not the standard ones';
 COMMENT ON COLUMN credit_transactions.split IS 'As JSON: what a corrected charge took, in order, as it is now; null where that is the entries';
 COMMENT ON COLUMN credit_transactions.subject_digest IS 'What an event that supersedes this uncertain one must have in common with it';
 COMMENT ON COLUMN credit_transactions.digest IS 'Running digest over all postings of the org up to this one';
@@ -209,12 +209,27 @@ COMMENT ON COLUMN quarantine.billing_digest IS 'Of usage that could be read: wit
 COMMENT ON COLUMN quarantine.status IS 'waiting, released or dismissed';
 
 CREATE TABLE credit_pricing_tiers (
+    name text NOT NULL,
+    revision text NOT NULL,
     provider text NOT NULL,
     model text NOT NULL,
-    effective_from timestamptz NOT NULL,
-    revision text NOT NULL,
     aliases text[] NOT NULL,
-    usd_per_million_tokens jsonb NOT NULL,
-    PRIMARY KEY (provider, model, effective_from, revision)
+    org_id text,
+    service_tier text,
+    region text,
+    hours text,
+    effective_from timestamptz NOT NULL,
+    currency text NOT NULL,
+    source text,
+    rates jsonb NOT NULL,
+    above jsonb NOT NULL,
+    PRIMARY KEY (name, revision)
 );
-COMMENT ON TABLE credit_pricing_tiers IS 'Dated prices of models in force for everyone; no org has a price of its own yet';
+COMMENT ON TABLE credit_pricing_tiers IS 'Dated prices of models, as each revision of the rates brought them; of two revisions the later holds';
+COMMENT ON COLUMN credit_pricing_tiers.name IS 'Provider, model, date and variant: the tier that a charge names';
+COMMENT ON COLUMN credit_pricing_tiers.org_id IS 'For calls of this org alone; null for everyone';
+COMMENT ON COLUMN credit_pricing_tiers.service_tier IS 'For calls of this service tier alone, batch among them; null for plain calls';
+COMMENT ON COLUMN credit_pricing_tiers.region IS 'For calls in this region alone';
+COMMENT ON COLUMN credit_pricing_tiers.hours IS 'For these hours of the day alone, in UTC';
+COMMENT ON COLUMN credit_pricing_tiers.rates IS 'By unit: for a million tokens, or for one of any other unit, in the currency';
+COMMENT ON COLUMN credit_pricing_tiers.above IS 'Other rates for requests with more input tokens than input_tokens, rising';

@@ -35,7 +35,7 @@ pub struct Changes {
     pub corrected: Vec<(OrgId, EventId)>,
     /// Global records, ticks left out.
     pub globals: Vec<GlobalRecord>,
-    /// Pricing tiers in force after each seal of a revision.
+    /// The pricing tiers that each sealed revision brought.
     pub tiers: Vec<Arc<PricingTier>>,
 }
 
@@ -70,7 +70,10 @@ impl Changes {
                 self.globals.push(GlobalRecord { offset, append_time: record.append_time, value });
                 // At every seal, not once a batch: a later revision may replace prices that postings name.
                 if global.rejection.is_none() && is_seal(record) {
-                    self.tiers.extend(context.rates().tiers());
+                    let rates = context.rates();
+                    let sealed =
+                        rates.tiers().filter(|tier| Some(&tier.revision) == rates.revisions().last());
+                    self.tiers.extend(sealed.cloned());
                 }
             }
             Outcome::Quarantined(quarantined) => self.quarantine.push(QuarantineRow {

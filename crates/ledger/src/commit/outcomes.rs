@@ -1,5 +1,6 @@
 use super::{BatchWrite, Tx};
 use crate::error::LedgerError;
+use crate::rows::global::TierColumns;
 use crate::rows::outcome::CommandColumns;
 use crate::rows::{self, column, to_column};
 
@@ -136,24 +137,17 @@ pub(super) async fn insert_globals(transaction: &mut Tx, write: &BatchWrite) -> 
 
 /// Every partition seals the same revision; the first one writes its tiers.
 pub(super) async fn insert_tiers(transaction: &mut Tx, write: &BatchWrite) -> Result<(), LedgerError> {
-    for tier in &write.changes.tiers {
-        let price = &tier.price;
-        let aliases: Vec<String> = price.aliases.iter().map(ToString::to_string).collect();
-        let prices = serde_json::to_value(&price.usd_per_million_tokens)
-            .map_err(|error| rows::unreadable("a price", error))?;
-        sqlx::query!(
-            "INSERT INTO credit_pricing_tiers (provider, model, effective_from, revision, aliases,
-                 usd_per_million_tokens)
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
-            price.provider.as_str(),
-            price.model.as_str(),
-            to_column(price.effective_from),
-            tier.revision.as_str(),
-            &aliases,
-            prices,
-        )
-        .execute(&mut **transaction)
-        .await?;
+    if write.changes.tiers.is_empty() {
+        return Ok(());
     }
+    let tiers = write.changes.tiers.iter().map(TierColumns::of).collect::<Result<Vec<_>, _>>()?;
+    let tiers = serde_json::to_value(&tiers).map_err(|error| rows::unreadable("a price", error))?;
+    sqlx::query!(
+        "INSERT INTO credit_pricing_tiers SELECT * FROM jsonb_populate_recordset(NULL::credit_pricing_tiers, $1)
+         ON CONFLICT DO NOTHING",
+        tiers,
+    )
+    .execute(&mut **transaction)
+    .await?;
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! What is stored of the charge of an event, for records that correct it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use fluxori_core::amount::Credits;
 use fluxori_core::digest::Digest;
@@ -66,8 +67,9 @@ impl StoredCharge {
             charge: Charge {
                 status: self.pricing.status,
                 tier,
-                variant: self.pricing.variant,
+                call: self.pricing.call.clone(),
                 lines: self.pricing.lines.clone(),
+                terms: Arc::clone(&self.pricing.terms),
                 cost: self.pricing.cost,
                 credits: self.credits,
             },

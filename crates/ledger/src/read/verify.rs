@@ -183,7 +183,8 @@ async fn contents(connection: &mut PgConnection, org: Option<&str>) -> Result<Co
     globals.iter().for_each(|row| contents.put(row.text()));
     let tiers = sqlx::query_as!(
         TierColumns,
-        "SELECT provider, model, effective_from, revision, aliases, usd_per_million_tokens FROM credit_pricing_tiers",
+        "SELECT name, revision, provider, model, aliases, org_id, service_tier, region, hours, effective_from, currency,
+                source, rates, above FROM credit_pricing_tiers",
     )
     .fetch_all(connection)
     .await?;

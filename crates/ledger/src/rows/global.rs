@@ -3,6 +3,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use fluxori_core::digest::Digest;
 use fluxori_core::rates::PricingTier;
+use serde::Serialize;
 use serde_json::Value;
 
 use super::{to_column, unreadable};
@@ -39,37 +40,62 @@ impl GlobalColumns {
 }
 
 /// The columns of a price.
+#[derive(Serialize)]
 pub(crate) struct TierColumns {
+    pub(crate) name: String,
+    pub(crate) revision: String,
     pub(crate) provider: String,
     pub(crate) model: String,
-    pub(crate) effective_from: DateTime<Utc>,
-    pub(crate) revision: String,
     pub(crate) aliases: Vec<String>,
-    pub(crate) usd_per_million_tokens: Value,
+    pub(crate) org_id: Option<String>,
+    pub(crate) service_tier: Option<String>,
+    pub(crate) region: Option<String>,
+    pub(crate) hours: Option<String>,
+    pub(crate) effective_from: DateTime<Utc>,
+    pub(crate) currency: String,
+    pub(crate) source: Option<String>,
+    pub(crate) rates: Value,
+    pub(crate) above: Value,
 }
 
 impl TierColumns {
     pub(crate) fn of(tier: &Arc<PricingTier>) -> Result<Self, LedgerError> {
         let price = &tier.price;
+        let json = |error| unreadable("a price", error);
         Ok(Self {
-            provider: price.provider.to_string(),
-            model: price.model.to_string(),
-            effective_from: to_column(price.effective_from),
+            name: tier.name.to_string(),
             revision: tier.revision.to_string(),
-            aliases: price.aliases.iter().map(ToString::to_string).collect(),
-            usd_per_million_tokens: serde_json::to_value(&price.usd_per_million_tokens)
-                .map_err(|error| unreadable("a price", error))?,
+            provider: tier.provider.to_string(),
+            model: tier.model.to_string(),
+            aliases: tier.aliases.iter().map(ToString::to_string).collect(),
+            org_id: price.org.as_ref().map(ToString::to_string),
+            service_tier: price.service_tier.as_ref().map(ToString::to_string),
+            region: price.region.as_ref().map(ToString::to_string),
+            hours: price.hours.map(|hours| hours.to_string()),
+            effective_from: to_column(price.effective_from),
+            currency: price.currency.to_string(),
+            source: price.source.as_ref().map(ToString::to_string),
+            rates: serde_json::to_value(&price.rates).map_err(json)?,
+            above: serde_json::to_value(&price.above).map_err(json)?,
         })
     }
 
     /// The row in words, to be compared.
     pub(crate) fn text(&self) -> (RowKey, RowText) {
+        let Self { name, revision, .. } = self;
         let mut text = RowText::default();
-        text.put("aliases", self.aliases.join(", "))
-            .put_json("usd_per_million_tokens", Some(&self.usd_per_million_tokens));
-        let Self { provider, model, effective_from, revision, .. } = self;
-        let from = effective_from.to_rfc3339();
-        let what = format!("the price of {model} at {provider} from {from} in revision {revision}");
-        (RowKey::new("", None, what), text)
+        text.put("provider", &self.provider)
+            .put("model", &self.model)
+            .put("aliases", self.aliases.join(", "))
+            .put_some("org_id", self.org_id.as_deref())
+            .put_some("service_tier", self.service_tier.as_deref())
+            .put_some("region", self.region.as_deref())
+            .put_some("hours", self.hours.as_deref())
+            .put_time("effective_from", Some(self.effective_from))
+            .put("currency", &self.currency)
+            .put_some("source", self.source.as_deref())
+            .put_json("rates", Some(&self.rates))
+            .put_json("above", Some(&self.above));
+        (RowKey::new("", None, format!("the price {name} of revision {revision}")), text)
     }
 }

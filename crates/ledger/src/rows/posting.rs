@@ -1,11 +1,15 @@
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
-use fluxori_core::amount::Usd;
+use fluxori_core::amount::{Rate, Usd};
 use fluxori_core::digest::Digest;
 use fluxori_core::fold::CorrectedBy;
-use fluxori_core::id::{CommandId, EventId, Feature, Model, Module, Provider, ReservationId, UserId};
+use fluxori_core::id::{CommandId, EventId, Feature, Label, Model, Module, Provider, ReservationId, UserId};
+use fluxori_core::meter::Meter;
 use fluxori_core::posting::{Cause, Entry};
-use fluxori_core::pricing::{Charge, ChargeLine, ChargeStatus, Meter};
-use fluxori_core::usage::Certainty;
+use fluxori_core::pricing::{CallKind, Charge, ChargeLine, ChargeStatus, LineRate};
+use fluxori_core::rates::AppliedTerms;
+use fluxori_core::usage::{Certainty, Quantity};
 use rust_decimal::Decimal;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -221,10 +225,13 @@ fn entries(entries: &[Entry]) -> Result<String, LedgerError> {
     serde_json::to_string(entries).map_err(|error| unreadable("entries", error))
 }
 
-/// How a debit was priced, as it lies in the column `charge`: status, tier, revision, cost in US dollars, and the lines
-/// of meter, quantity and US dollars per million, and whether the call was of a variant without a rate. An array without names, because there is one in every row.
-type ChargeColumn<Text, Lines> = (ChargeStatus, Option<Text>, Option<Text>, Usd, Lines, bool);
-type Line = (Meter, i64, Option<Usd>);
+/// How a debit was priced, as it lies in the column `charge`: status, tier, revision, cost in US dollars, the lines,
+/// service tier and region of the call, and the terms where they are not the standard ones. An array without names,
+/// because there is one in every row.
+type ChargeColumn<Text, Lines, Terms> =
+    (ChargeStatus, Option<Text>, Option<Text>, Usd, Lines, Option<Label>, Option<Label>, Option<Terms>);
+/// A line: meter, quantity, rate, and whose rate it is where that is another meter.
+type Line = (Meter, Quantity, Option<Rate>, Option<Meter>);
 
 /// How a debit was priced, for the column `charge`.
 fn charge(charge: &Charge) -> Result<String, LedgerError> {
@@ -232,15 +239,20 @@ fn charge(charge: &Charge) -> Result<String, LedgerError> {
 }
 
 pub(crate) fn charge_column(charge: &Charge) -> impl Serialize {
-    let lines: Vec<Line> =
-        charge.lines.iter().map(|line| (line.meter, line.quantity, line.usd_per_million)).collect();
-    let column: ChargeColumn<&str, Vec<Line>> = (
+    let line = |line: &ChargeLine| {
+        let of = line.rate.map(|rate| rate.of).filter(|of| *of != line.meter);
+        (line.meter, line.quantity, line.rate.map(|rate| rate.rate), of)
+    };
+    let lines: Vec<Line> = charge.lines.iter().map(line).collect();
+    let column: ChargeColumn<&str, Vec<Line>, &AppliedTerms> = (
         charge.status,
         charge.tier.as_ref().map(|tier| &*tier.name),
         charge.tier.as_ref().map(|tier| tier.revision.as_str()),
         charge.cost,
         lines,
-        charge.variant,
+        charge.call.service_tier.clone(),
+        charge.call.region.clone(),
+        (!charge.terms.is_standard()).then_some(&*charge.terms),
     );
     column
 }
@@ -253,30 +265,48 @@ pub(crate) struct StoredPricing {
     pub(crate) revision: Option<String>,
     pub(crate) cost: Usd,
     pub(crate) lines: Vec<ChargeLine>,
-    pub(crate) variant: bool,
+    pub(crate) call: CallKind,
+    pub(crate) terms: Arc<AppliedTerms>,
 }
 
 impl StoredPricing {
     pub(crate) fn read(column: &str) -> Result<Self, LedgerError> {
-        let (status, tier, revision, cost, lines, variant): ChargeColumn<String, Vec<Line>> =
-            serde_json::from_str(column).map_err(|error| unreadable("a posting's charge", error))?;
-        let lines = lines
-            .into_iter()
-            .map(|(meter, quantity, usd_per_million)| ChargeLine { meter, quantity, usd_per_million })
-            .collect();
-        Ok(Self { status, tier, revision, cost, lines, variant })
+        let (status, tier, revision, cost, lines, service_tier, region, terms): ChargeColumn<
+            String,
+            Vec<Line>,
+            AppliedTerms,
+        > = serde_json::from_str(column).map_err(|error| unreadable("a posting's charge", error))?;
+        let line = |(meter, quantity, rate, of): Line| {
+            let rate = rate.map(|rate| LineRate { rate, of: of.unwrap_or(meter) });
+            ChargeLine { meter, quantity, rate }
+        };
+        Ok(Self {
+            status,
+            tier,
+            revision,
+            cost,
+            lines: lines.into_iter().map(line).collect(),
+            call: CallKind { service_tier, region },
+            terms: terms.map_or_else(AppliedTerms::standard, Arc::new),
+        })
     }
 }
 
 /// With names, for readers.
 fn read_charge(column: &str) -> Result<Value, LedgerError> {
-    let StoredPricing { status, tier, revision, cost, lines, variant } = StoredPricing::read(column)?;
+    let StoredPricing { status, tier, revision, cost, lines, call, terms } = StoredPricing::read(column)?;
+    let lines = lines.iter().map(|line| {
+        let rate = line.rate.map(|rate| rate.rate);
+        json!({ "meter": line.meter, "quantity": line.quantity, "rate": rate, "rate_of": line.rate.map(|rate| rate.of) })
+    });
     Ok(json!({
         "status": status,
         "tier": tier,
         "revision": revision,
         "cost_usd": cost,
-        "lines": lines,
-        "variant": variant,
+        "lines": lines.collect::<Vec<_>>(),
+        "service_tier": call.service_tier,
+        "region": call.region,
+        "terms": *terms,
     }))
 }

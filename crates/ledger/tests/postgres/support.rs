@@ -10,8 +10,10 @@ use fluxori_core::fold::{
     Allocation, AllocationStatus, Counters, OrgRecord, OrgState, OrgTotals, Quarantined,
 };
 use fluxori_core::id::{AllocationId, CommandId, EventId, OrgId, ReservationId};
+use fluxori_core::meter::Meter;
 use fluxori_core::posting::{Cause, Entry, Posting, PostingKind, PricedUsage, Target};
-use fluxori_core::pricing::{Charge, ChargeLine, ChargeStatus, Meter};
+use fluxori_core::pricing::{CallKind, Charge, ChargeLine, ChargeStatus, LineRate};
+use fluxori_core::rates::AppliedTerms;
 use fluxori_core::record::QuarantineReason;
 use fluxori_core::time::Timestamp;
 use fluxori_core::usage::{Certainty, UsageEvent, UsageFields};
@@ -190,14 +192,15 @@ pub(crate) fn debit(number: i64) -> Posting {
     fields.reservation_id = Some(ReservationId(Uuid::from_u128(78)));
     let lines = vec![ChargeLine {
         meter: Meter::Input,
-        quantity: 1600,
-        usd_per_million: Some("1.25".parse().unwrap()),
+        quantity: Quantity::of_tokens(1600),
+        rate: Some(LineRate { rate: "1.25".parse().unwrap(), of: Meter::Input }),
     }];
     let charge = Charge {
         status: ChargeStatus::Complete,
         tier: None,
-        variant: false,
+        call: CallKind::default(),
         lines,
+        terms: AppliedTerms::standard(),
         cost: "0.002".parse().unwrap(),
         credits: credits("2"),
     };

@@ -2,6 +2,7 @@
 
 mod global;
 mod org;
+mod rates;
 
 use fluxori_core::command::{Command, CommandBody};
 use fluxori_core::id::{CommandId, OrgId};
@@ -11,13 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::WireError;
 use crate::schema::PAYLOAD;
-use global::{
-    GenesisRecord, IssueKeyRecord, RatesPartRecord, RatesSealRecord, RevokeKeyRecord, SetRulesRecord,
-};
+use global::{GenesisRecord, IssueKeyRecord, RatesSealRecord, RevokeKeyRecord, SetRulesRecord};
 use org::{
     AccountRecord, AdjustRecord, CorrectRecord, DismissRecord, ExtendRecord, GrantRecord, PolicyRecord,
     ReleaseRecord, SetPlanRecord, TransferRecord,
 };
+use rates::RatesPartRecord;
 
 /// Most bytes of an actor, a reason or a reference.
 const MAX_TEXT_BYTES: usize = 1024;

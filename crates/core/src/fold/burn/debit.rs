@@ -31,7 +31,7 @@ impl<'usage> Usage<'usage> {
             models: [
                 Some(&event.request_model),
                 event.response_model.as_ref(),
-                usage.charge.tier.as_ref().map(|tier| &tier.price.model),
+                usage.charge.tier.as_ref().map(|tier| &tier.model),
             ],
         }
     }
@@ -45,7 +45,7 @@ impl<'usage> Usage<'usage> {
             models: [
                 Some(&usage.request_model),
                 Some(&usage.model),
-                usage.charge.tier.as_ref().map(|tier| &tier.price.model),
+                usage.charge.tier.as_ref().map(|tier| &tier.model),
             ],
         }
     }

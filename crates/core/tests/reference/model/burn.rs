@@ -2,15 +2,15 @@
 
 use fluxori_core::command::{Account, AllocationKind};
 use fluxori_core::posting::PostingKind;
-use fluxori_core::rates::Price;
 use fluxori_core::usage::UsageEvent;
 
 use super::amount::Amount;
 use super::org::{Allocation, Debit, Leg, Movement, Org, Status};
+use super::prices::ModelPrice;
 
 impl Org {
     /// Charges a usage event, and applies the correction that has waited for it.
-    pub(crate) fn debit(&mut self, event: &UsageEvent, price: Option<Price>, charged: Amount) {
+    pub(crate) fn debit(&mut self, event: &UsageEvent, price: Option<ModelPrice>, charged: Amount) {
         let split = self.burn(event, price.as_ref(), charged);
         let entries = split.iter().map(|leg| Leg { amount: -leg.amount, ..leg.clone() }).collect();
         self.post(PostingKind::Debit, event.occurred_at, charged, entries);
@@ -30,7 +30,12 @@ impl Org {
     }
 
     /// Takes an amount for an event: what it took from where, in order.
-    pub(crate) fn burn(&mut self, event: &UsageEvent, price: Option<&Price>, amount: Amount) -> Vec<Leg> {
+    pub(crate) fn burn(
+        &mut self,
+        event: &UsageEvent,
+        price: Option<&ModelPrice>,
+        amount: Amount,
+    ) -> Vec<Leg> {
         let mut fitting: Vec<Allocation> =
             self.allocations.iter().filter(|allocation| fits(allocation, event, price)).cloned().collect();
         fitting.sort_by_key(burns_before);
@@ -52,7 +57,7 @@ impl Org {
 }
 
 /// Whether an allocation may pay for an event.
-fn fits(allocation: &Allocation, event: &UsageEvent, price: Option<&Price>) -> bool {
+fn fits(allocation: &Allocation, event: &UsageEvent, price: Option<&ModelPrice>) -> bool {
     let own = match &allocation.account {
         Account::Organization => true,
         Account::User(user) => event.user_id.as_ref() == Some(user),

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use fluxori_core::command::{Account, AllocationKind, Correct, OverdraftPolicy, Plan, Policy, Scope};
 use fluxori_core::id::{AllocationId, CommandId, ItemId, OrgId};
 use fluxori_core::posting::PostingKind;
-use fluxori_core::rates::Price;
 use fluxori_core::record::QuarantineReason;
 use fluxori_core::time::Timestamp;
 use fluxori_core::usage::UsageEvent;
 
 use super::amount::Amount;
+use super::prices::ModelPrice;
 
 /// Where credits lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -115,7 +115,7 @@ pub(crate) fn due(amount: Amount) -> Leg {
 pub(crate) struct Debit {
     pub(crate) event: UsageEvent,
     pub(crate) superseded_by: Option<UsageEvent>,
-    pub(crate) price: Option<Price>,
+    pub(crate) price: Option<ModelPrice>,
     pub(crate) charged: Amount,
     pub(crate) revision: i32,
     pub(crate) split: Vec<Leg>,

@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use fluxori_core::id::EventId;
-use fluxori_core::rates::Price;
 use fluxori_core::record::QuarantineReason;
 use fluxori_core::time::Timestamp;
 use fluxori_core::usage::{CallOutcome, Certainty, Measurement, Quantities, UsageEvent, UsageFields};
 
 use super::amount::Amount;
 use super::org::{Debit, Org};
-use super::prices::{self, RateCard};
+use super::prices::{self, ModelPrice, RateCard};
 
 const SECONDS_OF_A_DAY: u64 = 86_400;
 /// Most events that wait for an org to open.
@@ -18,7 +17,7 @@ const MOST_WAITING: usize = 10_000;
 
 #[expect(clippy::large_enum_variant, reason = "a model need not be fast")]
 pub(crate) enum Verdict {
-    Debit(Option<Price>, Amount),
+    Debit(Option<ModelPrice>, Amount),
     /// Takes the place of the event of this debit.
     Supersede(usize),
     Duplicate,
