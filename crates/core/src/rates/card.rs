@@ -272,7 +272,7 @@ impl FromIterator<(Meter, Rate)> for RateTable {
 
 impl Serialize for RateTable {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.iter())
+        serializer.collect_map(self.iter().map(|(meter, rate)| (meter.as_str(), rate)))
     }
 }
 

@@ -6,11 +6,10 @@ use std::time::Duration;
 use ed25519_dalek::{Signer, SigningKey};
 use fluxori_core::amount::Credits;
 use fluxori_core::command::{
-    Account, AllocationKind, Command, CommandBody, CommandKind, Genesis, Grant, IssueKey, RatesPart,
-    RatesSeal, Scope, SignedCommand, key_id, signed_bytes,
+    Account, AllocationKind, Command, CommandBody, CommandKind, Genesis, Grant, IssueKey, RatesSeal, Scope,
+    SignedCommand, key_id, signed_bytes,
 };
-use fluxori_core::id::{CommandId, EventId, LogId, OrgId, RevisionId};
-use fluxori_core::meter::Meter;
+use fluxori_core::id::{CommandId, EventId, LogId, OrgId};
 use fluxori_core::rates::{Card, LongContext, ModelRates, Price};
 use fluxori_core::record::{Body, Record, RecordKey};
 use fluxori_core::time::Timestamp;
@@ -68,25 +67,21 @@ fn model(name: &str, prices: Vec<Price>) -> ModelRates {
 fn first_card() -> Card {
     let mut batch = price("2025-08-07T00:00:00Z", r#"{"input": "0.625", "output": "5"}"#);
     batch.service_tier = Some("batch".parse().unwrap());
-    let mut gpt5 =
-        price("2025-08-07T00:00:00Z", r#"{"input": "1.25", "output": "10", "cache_read": "0.125"}"#);
-    let longer = r#"{"input": "2.5", "pages": "0.0011"}"#;
-    gpt5.rates.set(Meter::Pages, "0.001".parse().unwrap());
-    gpt5.above = vec![LongContext { input_tokens: 10_000, rates: serde_json::from_str(longer).unwrap() }];
-    let o3 = [
-        price(
-            "2025-04-16T00:00:00Z",
-            r#"{"input": "10", "output": "40", "cache_write_5m": "12.5", "reasoning": "44"}"#,
-        ),
-        price(
-            "2026-11-22T11:30:00Z",
-            r#"{"input": "2.000000000003", "output": "8", "cache_read": "0.333333333333", "cache_write_5m": "3",
-                "cache_write_1h": "7", "reasoning": "9"}"#,
-        ),
-    ];
+    let gpt5 = price("2025-08-07T00:00:00Z", r#"{"input": "1.25", "output": "10", "cache_read": "0.125"}"#);
+    let o3 = price(
+        "2025-04-16T00:00:00Z",
+        r#"{"input": "10", "output": "40", "cache_write_5m": "12.5", "reasoning": "44"}"#,
+    );
+    let mut later = price(
+        "2026-11-22T11:30:00Z",
+        r#"{"input": "2.000000000003", "output": "8", "cache_read": "0.333333333333", "cache_write_5m": "3",
+            "cache_write_1h": "7", "reasoning": "9", "pages": "0.001"}"#,
+    );
+    let rates = serde_json::from_str(r#"{"input": "4", "pages": "0.0011"}"#).unwrap();
+    later.above = vec![LongContext { input_tokens: 3_000, rates }];
     let models = vec![
         model("gpt-5", vec![gpt5, batch]),
-        model("o3", o3.into()),
+        model("o3", vec![o3, later]),
         model("embed", vec![price("2025-04-16T00:00:00Z", r#"{"input": "0.123457"}"#)]),
         model("dear", vec![price("2025-04-16T00:00:00Z", r#"{"input": "10000", "output": "10000"}"#)]),
     ];

@@ -16,7 +16,7 @@ use fluxori_core::pricing::{CallKind, Charge, ChargeLine, ChargeStatus, LineRate
 use fluxori_core::rates::AppliedTerms;
 use fluxori_core::record::QuarantineReason;
 use fluxori_core::time::Timestamp;
-use fluxori_core::usage::{Certainty, UsageEvent, UsageFields};
+use fluxori_core::usage::{Certainty, Quantity, UsageEvent, UsageFields};
 use fluxori_ledger::{BatchWrite, Changes, CommandRow, Cursor, Ledger, OrgRow, QuarantineRow};
 use uuid::Uuid;
 
