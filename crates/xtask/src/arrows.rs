@@ -8,12 +8,13 @@ use serde_json::Value;
 use crate::cargo::{cargo, output};
 
 /// What each crate of ours may depend on among ours. Services may use everything here but one another.
-const OURS: [(&str, &[&str]); 14] = [
+const OURS: [(&str, &[&str]); 15] = [
     ("fluxori-core", &[]),
     ("fluxori-runtime", &[]),
     ("fluxori-stream", &[]),
     ("fluxori-stack", &[]),
     ("fluxori-wire", &["fluxori-core"]),
+    ("fluxori-rate-card", &["fluxori-core"]),
     ("fluxori-ledger", &["fluxori-core"]),
     ("fluxori-analytics", &["fluxori-core"]),
     ("fluxori-emitter", &["fluxori-core", "fluxori-wire"]),
@@ -31,6 +32,7 @@ const OURS: [(&str, &[&str]); 14] = [
 const LIBRARIES: &[&str] = &[
     "fluxori-core",
     "fluxori-wire",
+    "fluxori-rate-card",
     "fluxori-stream",
     "fluxori-ledger",
     "fluxori-analytics",
@@ -44,6 +46,7 @@ const LIBRARIES: &[&str] = &[
 const LIBRARIES_OF_SERVICES: &[&str] = &[
     "fluxori-core",
     "fluxori-wire",
+    "fluxori-rate-card",
     "fluxori-stream",
     "fluxori-ledger",
     "fluxori-analytics",
