@@ -56,7 +56,9 @@ fn the_cached_part_of_a_call_costs_what_reading_the_cache_costs() {
 #[test]
 fn gemini_2_5_pro_costs_more_from_the_first_token_when_there_are_more_than_200_000() {
     let at = |input: i64| {
-        cost("google", "gemini-2.5-pro", NOW, |usage| (usage.input_tokens, usage.output_tokens) = (input, 1000))
+        cost("google", "gemini-2.5-pro", NOW, |usage| {
+            (usage.input_tokens, usage.output_tokens) = (input, 1000)
+        })
     };
     // 200,000 at 1.25 and 1,000 at 10 for a million; 200,001 at 2.50 and 1,000 at 15.
     assert_eq!(at(200_000), "0.26");
@@ -114,7 +116,9 @@ fn a_rerank_that_counts_nothing_is_one_request() {
 
 #[test]
 fn o3_cost_five_times_as_much_before_2025_06_10() {
-    let at = |at| cost("openai", "o3", at, |usage| (usage.input_tokens, usage.output_tokens) = (1_000_000, 1_000_000));
+    let at = |at| {
+        cost("openai", "o3", at, |usage| (usage.input_tokens, usage.output_tokens) = (1_000_000, 1_000_000))
+    };
     assert_eq!(at("2025-06-09T23:59:59.999999Z"), "50");
     assert_eq!(at("2025-06-10T00:00:00Z"), "10");
 }
@@ -144,10 +148,14 @@ fn a_region_that_costs_more_does_so_in_every_service_tier() {
 #[test]
 fn the_card_says_its_sources_and_has_all_36_providers_and_some_thousand_models() {
     let card = shipped();
-    let licences: Vec<_> = card.sources.iter().map(|source| (source.name.as_str(), source.licence.as_str())).collect();
+    let licences: Vec<_> =
+        card.sources.iter().map(|source| (source.name.as_str(), source.licence.as_str())).collect();
     assert_eq!(licences, [("genai-prices", "MIT"), ("litellm", "MIT")]);
     let of_genai = card.card.models.iter().filter(|model| {
-        model.prices.iter().any(|price| price.source.as_ref().is_some_and(|s| s.as_str().starts_with("genai-prices")))
+        model
+            .prices
+            .iter()
+            .any(|price| price.source.as_ref().is_some_and(|s| s.as_str().starts_with("genai-prices")))
     });
     let mut providers: Vec<_> = of_genai.map(|model| model.provider.as_str()).collect();
     providers.sort_unstable();

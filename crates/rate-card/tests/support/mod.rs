@@ -54,6 +54,7 @@ pub(crate) fn charge(
 pub(crate) fn data(name: &str) -> Option<String> {
     let folder = std::env::var_os("FLUXORI_DATA").map(PathBuf::from);
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|above| above.join("shared/data"));
-    let found = folder.into_iter().chain(beside).map(|folder| folder.join(name)).find(|path| path.is_file())?;
+    let found =
+        folder.into_iter().chain(beside).map(|folder| folder.join(name)).find(|path| path.is_file())?;
     Some(std::fs::read_to_string(found).unwrap())
 }
