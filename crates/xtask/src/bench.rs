@@ -16,6 +16,8 @@ pub(crate) struct Arguments {
 enum Name {
     /// The pure path of an event, from the bytes of its record to its posting; the floor is decoding alone.
     Fold,
+    /// Pricing with the shipped rate card; the floor is one look-up and three products.
+    Rates,
     /// The ledger consumer on the real Kafka and Postgres; the floor is plain SQL with the same rows.
     Ledger(LedgerArguments),
 }
@@ -38,6 +40,7 @@ struct LedgerArguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.name {
         Name::Fold => run_command(&mut release("run", &["--quiet", "--package", "benches", "--bin", "fold"])),
+        Name::Rates => run_command(&mut release("run", &["--quiet", "--package", "benches", "--bin", "rates"])),
         Name::Ledger(arguments) => run_ledger(arguments),
     }
 }

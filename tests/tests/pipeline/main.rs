@@ -6,4 +6,5 @@ mod faults;
 mod ingest;
 mod ledger;
 mod plans;
+mod rates;
 mod rebuild;
