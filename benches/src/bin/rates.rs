@@ -43,7 +43,8 @@ fn main() -> Result<()> {
     let models = card.card.models.len();
     let (rates, bytes) = in_force(&card)?;
     let events = events(&card.card, &rates)?;
-    let by_name: HashMap<&str, [i128; 3]> = card.card.models.iter().map(|model| (model.model.as_str(), some_rates(model))).collect();
+    let by_name: HashMap<&str, [i128; 3]> =
+        card.card.models.iter().map(|model| (model.model.as_str(), some_rates(model))).collect();
     let price_all = || -> Result<()> {
         for event in &events {
             black_box(price(event, &rates)?);
@@ -53,7 +54,8 @@ fn main() -> Result<()> {
     let look_up_all = || -> Result<()> {
         for event in &events {
             if let Some([input, cached, output]) = by_name.get(event.request_model.as_str()) {
-                let tokens = [event.input_tokens, event.cache_read_input_tokens, event.output_tokens].map(i128::from);
+                let tokens =
+                    [event.input_tokens, event.cache_read_input_tokens, event.output_tokens].map(i128::from);
                 let [of_input, of_cached, of_output] = tokens;
                 black_box(input * of_input + cached * of_cached + output * of_output);
             }
@@ -120,7 +122,8 @@ fn resident() -> Result<usize> {
 
 fn some_rates(model: &ModelRates) -> [i128; 3] {
     let price = |price: &Price| {
-        [Meter::Input, Meter::CacheRead, Meter::Output].map(|meter| price.rate(meter, 0).map_or(0, |(_, rate): (_, Rate)| rate.to_scaled()))
+        [Meter::Input, Meter::CacheRead, Meter::Output]
+            .map(|meter| price.rate(meter, 0).map_or(0, |(_, rate): (_, Rate)| rate.to_scaled()))
     };
     model.prices.last().map_or([0; 3], price)
 }
@@ -130,12 +133,21 @@ fn events(card: &Card, rates: &Rates) -> Result<Vec<UsageEvent>> {
     let patterned: Vec<_> = card.models.iter().filter(|model| !model.patterns.is_empty()).collect();
     let aliased: Vec<_> = card.models.iter().filter(|model| !model.aliases.is_empty()).collect();
     ensure!(!patterned.is_empty() && !aliased.is_empty(), "a card without aliases or patterns");
-    let mut draw = |models: &[&ModelRates]| models.get(random.random_range(0..models.len())).map(|model| (*model).clone());
+    let mut draw = |models: &[&ModelRates]| {
+        models.get(random.random_range(0..models.len())).map(|model| (*model).clone())
+    };
     let all: Vec<_> = card.models.iter().collect();
     let mut events = Vec::new();
     for number in 0..EVENTS {
         let place = number % 100;
-        let kind = MIX.iter().scan(0, |sum, share| { *sum += share; Some(*sum) }).position(|end| place < end).unwrap_or(0);
+        let kind = MIX
+            .iter()
+            .scan(0, |sum, share| {
+                *sum += share;
+                Some(*sum)
+            })
+            .position(|end| place < end)
+            .unwrap_or(0);
         let model = match kind {
             2 => draw(&aliased),
             3 => draw(&patterned),
@@ -151,7 +163,8 @@ fn events(card: &Card, rates: &Rates) -> Result<Vec<UsageEvent>> {
         };
         events.push(event(number, &model, name)?);
     }
-    let unknown = events.iter().filter(|event| rates.model(&event.provider, &event.request_model).is_none()).count();
+    let unknown =
+        events.iter().filter(|event| rates.model(&event.provider, &event.request_model).is_none()).count();
     ensure!(unknown * 100 < events.len() * 6, "{unknown} names mean nothing");
     Ok(events)
 }
@@ -171,7 +184,8 @@ fn by_pattern(model: &ModelRates) -> Result<Model> {
 fn event(number: u32, model: &ModelRates, name: Model) -> Result<UsageEvent> {
     let id = EventId(Uuid::from_u128(u128::from(number) | 7 << 76 | 2 << 62));
     let org = format!("org-{}", number % 1000).parse()?;
-    let mut fields = UsageFields::new(id, NOW, org, "rag-retrieval".parse()?, model.provider.clone(), name.clone());
+    let mut fields =
+        UsageFields::new(id, NOW, org, "rag-retrieval".parse()?, model.provider.clone(), name.clone());
     fields.feature = Some("answer".parse()?);
     fields.response_model = number.is_multiple_of(2).then_some(name);
     let count = i64::from(number);

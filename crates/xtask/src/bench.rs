@@ -40,7 +40,9 @@ struct LedgerArguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.name {
         Name::Fold => run_command(&mut release("run", &["--quiet", "--package", "benches", "--bin", "fold"])),
-        Name::Rates => run_command(&mut release("run", &["--quiet", "--package", "benches", "--bin", "rates"])),
+        Name::Rates => {
+            run_command(&mut release("run", &["--quiet", "--package", "benches", "--bin", "rates"]))
+        }
         Name::Ledger(arguments) => run_ledger(arguments),
     }
 }

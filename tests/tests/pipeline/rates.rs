@@ -76,7 +76,19 @@ fn the_shipped_card_is_in_force_in_seconds_and_the_second_time_changes_nothing()
     let shown = credits(&pipeline, &["rates", "show", "gpt-5-2025-08-07", "--provider", "azure.ai.openai"])?;
     let model = list(&shown, "models")?.first().context("no model")?;
     ensure!(text(model, "model")?.starts_with("gpt-5"), "{model}");
-    let listed = credits(&pipeline, &["rates", "list", "--provider", "deepseek", "--model", "deepseek-chat", "--at", "2026-11-22T12:00:00Z"])?;
+    let listed = credits(
+        &pipeline,
+        &[
+            "rates",
+            "list",
+            "--provider",
+            "deepseek",
+            "--model",
+            "deepseek-chat",
+            "--at",
+            "2026-11-22T12:00:00Z",
+        ],
+    )?;
     ensure!(list(&listed, "tiers")?.len() == 2, "the prices of the day and of the night: {listed}");
     ensure!(credits(&pipeline, &["rates", "show", "gpt-nobody-knows"]).is_err());
     verify(&pipeline)?;
