@@ -279,7 +279,7 @@ price = [{ rates = { input = "1" } }]
         assert!(date.contains("line 14") && date.contains("2025-06-31"), "{date}");
         let name = error(r#"model = "o4""#, r#"model = "o3""#);
         assert!(name.contains("line 17") && name.contains("already"), "{name}");
-        assert!(error("[[model]]", "[[models]]").contains("models"));
+        assert!(error("issued_at", "issued").contains("issued"));
         assert!(RateCard::parse("revision = \"1\"\nissued_at = \"2026-11-01T00:00:00Z\"").is_err());
     }
 
