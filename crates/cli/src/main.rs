@@ -11,6 +11,7 @@ mod dry_run;
 mod duration;
 mod error;
 mod everywhere;
+mod explain;
 mod grant;
 mod keys;
 mod log_init;
@@ -143,6 +144,15 @@ enum Word {
     Balance(balance::BalanceArguments),
     /// Show an organization's postings, newest first
     Transactions(transactions::TransactionsArguments),
+    /// Why was this charged? Quantities, rates, terms, allocations and later corrections, to the last digit
+    ///
+    /// Reads the event's record from the log, prices it and burns it down once more as of its place, and compares that
+    /// with what was booked. Exits with 1 if they differ.
+    ///
+    ///   credits explain acme 019a1b2c-3d4e-7f50-8a6b-7c8d9e0f1a2b
+    ///   credits explain acme 42 --output json
+    #[command(verbatim_doc_comment)]
+    Explain(explain::ExplainArguments),
     /// Prices of models
     #[command(subcommand, arg_required_else_help = true)]
     Rates(RatesWord),
@@ -304,6 +314,7 @@ async fn carry_out(session: &Session, word: Word) -> Result<(), CliError> {
         Word::Correct(arguments) => correct::run(session, &arguments).await,
         Word::Balance(arguments) => balance::run(session, &arguments).await,
         Word::Transactions(arguments) => transactions::run(session, &arguments).await,
+        Word::Explain(arguments) => explain::run(session, &arguments).await,
         Word::Rates(RatesWord::Apply(arguments)) => rates::apply(session, &arguments).await,
         Word::Rates(RatesWord::List(arguments)) => rates::list(session, &arguments).await,
         Word::Ledger(LedgerWord::Migrate) => migrate::run(session).await,

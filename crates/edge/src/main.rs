@@ -8,6 +8,7 @@ mod at_least;
 mod balance;
 mod check;
 mod commands;
+mod explain;
 mod fields;
 mod give;
 mod grant;

@@ -28,7 +28,7 @@ use crate::lag::Watermarks;
 use crate::limit::{Limits, limit};
 use crate::refusal::{NO_LEDGER, Refusal};
 use crate::state::Edge;
-use crate::{allocations, balance, check, commands, openapi, transactions};
+use crate::{allocations, balance, check, commands, explain, openapi, transactions};
 
 /// Largest body, in bytes.
 pub(crate) const MAX_BODY_BYTES: usize = 256 << 10;
@@ -135,6 +135,7 @@ fn router(edge: Arc<Edge>, keys: &ApiKeys, limits: Limits, deadline: Duration) -
         .route("/v1/allocations", post(allocations::post_allocation))
         .route("/v1/commands/{id}", get(commands::get_command))
         .route("/v1/transactions", get(transactions::get_transactions))
+        .route("/v1/transactions/{id}/explain", get(explain::get_explanation))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(middleware::from_fn_with_state(deadline, in_time))
         .layer(middleware::from_fn_with_state(limits, limit))
@@ -258,7 +259,12 @@ mod tests {
     async fn every_route_but_the_description_wants_a_key_and_one_for_the_org() {
         let router = alone(None);
         assert_eq!(ask(&router, "/openapi.json", None).await.status(), 200);
-        for path in ["/v1/balance", "/v1/transactions", "/v1/commands/01a20458-26b9-73d1-9316-2ea71ccd4448"] {
+        for path in [
+            "/v1/balance",
+            "/v1/transactions",
+            "/v1/transactions/7/explain",
+            "/v1/commands/01a20458-26b9-73d1-9316-2ea71ccd4448",
+        ] {
             assert_eq!(ask(&router, path, None).await.status(), 401, "{path}");
             let other = ask(&router, &format!("{path}?org_id=globex"), Some("acme's")).await;
             assert_eq!(other.status(), 403, "{path}");

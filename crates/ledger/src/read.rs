@@ -1,6 +1,7 @@
 //! Reads of the ledger: each is one statement, or one snapshot, so that what it returns belongs together.
 
 mod cursors;
+mod explain;
 mod operator;
 mod outcomes;
 mod plans;
@@ -11,6 +12,7 @@ mod verify;
 
 pub use cursors::PartitionCursor;
 pub(crate) use cursors::cursors as cursors_in;
+pub use explain::{MAX_POSTINGS_SINCE, PostingHistory, PostingName};
 pub use operator::{FoldSnapshot, QuarantinedBytes};
 pub use outcomes::{CommandOutcome, QuarantineFilter, QuarantinedRecord};
 pub use snapshot::{OrgSnapshot, OrgSums, Organization};

@@ -9,6 +9,7 @@ use crate::command::{Command, CommandBody};
 use crate::digest::Digest;
 use crate::id::{CommandId, EventId, Feature, Model, Module, OrgId, Provider, UserId};
 use crate::pricing::Charge;
+use crate::rates::Subject;
 use crate::record::{Body, Record};
 use crate::time::Timestamp;
 use crate::usage::{Certainty, UsageEvent};
@@ -79,6 +80,20 @@ impl ChargedUsage {
             model: event.model().clone(),
             subject_digest: (event.certainty != Certainty::Exact).then(|| event.subject_digest()),
             charge: charge.clone(),
+        }
+    }
+
+    /// What its price depends on.
+    #[must_use]
+    pub fn subject<'usage>(&'usage self, org: &'usage OrgId) -> Subject<'usage> {
+        Subject {
+            org,
+            module: &self.module,
+            feature: self.feature.as_ref(),
+            provider: &self.provider,
+            response_model: Some(&self.model),
+            request_model: &self.request_model,
+            at: self.occurred_at,
         }
     }
 

@@ -28,6 +28,13 @@ pub struct Subject<'usage> {
     pub at: Timestamp,
 }
 
+impl<'usage> Subject<'usage> {
+    /// The names of its model: the one that answered first, where it is known.
+    pub fn models(&self) -> impl Iterator<Item = &'usage Model> + use<'usage> {
+        self.response_model.into_iter().chain([self.request_model])
+    }
+}
+
 /// The terms of one charge: what turned its cost into credits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppliedTerms {

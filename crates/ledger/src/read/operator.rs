@@ -39,7 +39,7 @@ impl Ledger {
     /// The ledger as it is now, whatever is committed meanwhile: its one connection has a transaction open, in which all
     /// reads take place. If the connection or one read fails, so do the reads after it, or they see a later moment: then
     /// nothing that was read may be used.
-    async fn at_one_moment(&self) -> Result<Self, LedgerError> {
+    pub(super) async fn at_one_moment(&self) -> Result<Self, LedgerError> {
         let options = PgPoolOptions::new()
             .max_connections(1)
             .acquire_timeout(Duration::from_secs(5))
