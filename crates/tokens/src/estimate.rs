@@ -13,8 +13,10 @@ use crate::vocabulary::Vocabulary;
 #[serde(rename_all = "snake_case")]
 pub enum Estimator {
     /// Claude 1 and 2. Measured against Anthropic's own `@anthropic-ai/tokenizer`.
+    #[serde(rename = "claude_2")]
     Claude2,
     /// Claude 3 to Opus 4.6. Measured against `ctok`, a reconstruction of the counts of Anthropic's endpoint.
+    #[serde(rename = "claude_3")]
     Claude3,
     /// Claude from Opus 4.7 on, and Claude models of unknown version. Measured against `ctok`.
     #[serde(rename = "claude_4_7")]
@@ -36,12 +38,14 @@ pub enum Estimator {
     /// Qwen's closed models (Turbo, Plus, Max): counted with the vocabulary of the open ones. Assumed.
     QwenClosed,
     /// Models derived from Llama 3 by others: counted with its vocabulary. Assumed.
+    #[serde(rename = "llama_3_like")]
     Llama3Like,
     /// Llama 2 and 4. Assumed.
     LlamaOther,
     /// DeepSeek's models before V3 and its distilled ones: counted with V3's vocabulary. Assumed.
     DeepseekOther,
     /// OpenAI's models that its tokenizer's own table does not name: counted with the newest vocabulary. Assumed.
+    #[serde(rename = "openai_other")]
     OpenAiOther,
     /// Any other. The margin held for 95 % of texts over all the tokenizers of the fixture together.
     Unknown,

@@ -11,19 +11,27 @@
 //! # Ok::<(), fluxori_tokens::Error>(())
 //! ```
 
+mod chat;
 mod count;
 mod estimate;
+mod images;
 mod limits;
 mod merge;
 mod model;
+mod overhead;
 mod pieces;
 mod stream;
 mod text;
+mod tools;
+mod total;
 mod vocabulary;
 
+pub use chat::{Chat, Content, Function, FunctionCall, Image, Message, Part, Tool, ToolCall, ToolChoice};
 pub use count::{Basis, Count};
 pub use estimate::Estimator;
+pub use images::Detail;
 pub use limits::{Error, MAX_BYTES, MAX_DEPTH, MAX_MESSAGES, MAX_PARTS, MAX_PIXELS, MAX_TOOLS};
 pub use model::{Maker, Model, Tokenizer};
 pub use stream::StreamCounter;
+pub use total::{ChatCount, Rule};
 pub use vocabulary::Vocabulary;

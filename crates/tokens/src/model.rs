@@ -12,6 +12,14 @@ pub enum Maker {
     Anthropic,
     /// Gemini and Gemma.
     Google,
+    /// Llama.
+    Meta,
+    /// Mistral and its sisters.
+    Mistral,
+    /// DeepSeek.
+    Deepseek,
+    /// Qwen.
+    Qwen,
     /// Everyone else; also names that say nothing.
     Other,
 }
@@ -127,13 +135,13 @@ fn by_name(name: &str) -> Option<(Maker, Tokenizer)> {
     } else if starts(&["grok"]) {
         Some((Other, Estimate(E::Grok)))
     } else if starts(&["meta-llama", "llama"]) {
-        Some((Other, llama(name)))
+        Some((Maker::Meta, llama(name)))
     } else if name.starts_with("deepseek") {
-        Some((Other, deepseek(name)))
+        Some((Maker::Deepseek, deepseek(name)))
     } else if starts(&["qwen", "qwq", "qvq"]) {
-        Some((Other, qwen(name)))
+        Some((Maker::Qwen, qwen(name)))
     } else {
-        mistral(name).map(|tokenizer| (Other, tokenizer))
+        mistral(name).map(|tokenizer| (Maker::Mistral, tokenizer))
     }
 }
 
@@ -143,9 +151,9 @@ fn by_provider(provider: &str) -> (Maker, Tokenizer) {
         "anthropic" => (Maker::Anthropic, Estimator::Claude47),
         "google" | "gemini" | "google-gemini" => (Maker::Google, Estimator::Gemini),
         "xai" | "x-ai" => (Maker::Other, Estimator::Grok),
-        "mistral" | "mistralai" => (Maker::Other, Estimator::MistralNewer),
-        "deepseek" => (Maker::Other, Estimator::DeepseekOther),
-        "qwen" | "dashscope" | "alibaba" => (Maker::Other, Estimator::QwenClosed),
+        "mistral" | "mistralai" => (Maker::Mistral, Estimator::MistralNewer),
+        "deepseek" => (Maker::Deepseek, Estimator::DeepseekOther),
+        "qwen" | "dashscope" | "alibaba" => (Maker::Qwen, Estimator::QwenClosed),
         _ => (Maker::Other, Estimator::Unknown),
     };
     (maker, Tokenizer::Estimate(estimator))
