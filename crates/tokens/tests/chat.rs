@@ -1,4 +1,5 @@
 //! Whole calls: messages, tools and images, and what is too much.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use fluxori_tokens::{
     Basis, Chat, ChatCount, Content, Error, Function, MAX_BYTES, MAX_DEPTH, MAX_MESSAGES, MAX_PARTS,
