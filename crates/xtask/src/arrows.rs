@@ -8,8 +8,9 @@ use serde_json::Value;
 use crate::cargo::{cargo, output};
 
 /// What each crate of ours may depend on among ours. Services may use everything here but one another.
-const OURS: [(&str, &[&str]); 14] = [
+const OURS: [(&str, &[&str]); 15] = [
     ("fluxori-core", &[]),
+    ("fluxori-tokens", &[]),
     ("fluxori-runtime", &[]),
     ("fluxori-stream", &[]),
     ("fluxori-stack", &[]),
@@ -30,6 +31,7 @@ const OURS: [(&str, &[&str]); 14] = [
 
 const LIBRARIES: &[&str] = &[
     "fluxori-core",
+    "fluxori-tokens",
     "fluxori-wire",
     "fluxori-stream",
     "fluxori-ledger",
@@ -43,6 +45,7 @@ const LIBRARIES: &[&str] = &[
 
 const LIBRARIES_OF_SERVICES: &[&str] = &[
     "fluxori-core",
+    "fluxori-tokens",
     "fluxori-wire",
     "fluxori-stream",
     "fluxori-ledger",
