@@ -217,7 +217,7 @@ impl<'usage> Subject<'usage> {
     pub fn of(event: &'usage UsageEvent) -> Self {
         Self {
             org: &event.org_id,
-            module: &event.module,
+            module: Some(&event.module),
             feature: event.feature.as_ref(),
             provider: &event.provider,
             response_model: event.response_model.as_ref(),
