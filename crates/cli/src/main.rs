@@ -10,6 +10,7 @@ mod correct;
 mod dry_run;
 mod duration;
 mod error;
+mod estimate;
 mod everywhere;
 mod explain;
 mod grant;
@@ -144,6 +145,12 @@ enum Word {
     Balance(balance::BalanceArguments),
     /// Show an organization's postings, newest first
     Transactions(transactions::TransactionsArguments),
+    /// What will this call cost? Expected and at most, for several models, the cheapest first
+    ///
+    ///   credits estimate acme --model openai/gpt-5 --model anthropic/claude-sonnet-4-6 --messages chat.json
+    ///   credits estimate acme --model openai/gpt-5 --input-tokens 1000 --max-output-tokens 200 --cache-share 0.6
+    #[command(verbatim_doc_comment)]
+    Estimate(estimate::EstimateArguments),
     /// Why was this charged? Quantities, rates, terms, allocations and later corrections, to the last digit
     ///
     /// Reads the event's record from the log, prices it and burns it down once more as of its place, and compares that
@@ -314,6 +321,7 @@ async fn carry_out(session: &Session, word: Word) -> Result<(), CliError> {
         Word::Correct(arguments) => correct::run(session, &arguments).await,
         Word::Balance(arguments) => balance::run(session, &arguments).await,
         Word::Transactions(arguments) => transactions::run(session, &arguments).await,
+        Word::Estimate(arguments) => estimate::run(session, &arguments).await,
         Word::Explain(arguments) => explain::run(session, &arguments).await,
         Word::Rates(RatesWord::Apply(arguments)) => rates::apply(session, &arguments).await,
         Word::Rates(RatesWord::List(arguments)) => rates::list(session, &arguments).await,

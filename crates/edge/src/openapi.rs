@@ -10,7 +10,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Components, Content, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{IntoResponses, Modify, OpenApi, ToSchema};
 
-use crate::{allocations, balance, check, commands, explain, transactions};
+use crate::{allocations, balance, check, commands, estimate, explain, transactions};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -26,6 +26,7 @@ use crate::{allocations, balance, check, commands, explain, transactions};
         commands::get_command,
         transactions::get_transactions,
         explain::get_explanation,
+        estimate::post_estimate,
         get_openapi
     ),
     components(schemas(ProblemBody)),

@@ -62,3 +62,57 @@ fn a_charge_is_explained_to_the_last_digit() -> Result<()> {
     assert_eq!(unknown.status, 404);
     Ok(())
 }
+
+#[test]
+fn a_call_is_estimated_before_it_is_made_and_costs_that() -> Result<()> {
+    let pipeline = shared()?;
+    let org = unique("estimated");
+    grant(&pipeline, &org, "100")?;
+    let request = json!({
+        "org_id": org, "input_tokens": 1000, "expected_output_tokens": 200, "max_output_tokens": 400, "cache_share": 0.6,
+        "models": [
+            {"provider": "anthropic", "model": "claude-sonnet-4-5"}, {"provider": "openai", "model": "gpt-5"},
+            {"provider": "openai", "model": "gpt-5-nono"},
+        ],
+    });
+    let answer = pipeline.post("edge", "/v1/estimate", &request)?;
+    ensure!(answer.status == 200, "{}: {}", answer.status, answer.body);
+    let line =
+        |index: usize, field: &str| answer.body.pointer(&format!("/estimates/{index}/{field}")).cloned();
+    assert_eq!(line(0, "model"), Some(json!("gpt-5")));
+    assert_eq!(line(0, "expected/credits"), Some(json!("2.575")));
+    assert_eq!(line(0, "at_most/credits"), Some(json!("5.25")));
+    assert_eq!(line(2, "status"), Some(json!("unpriced")));
+    ensure!(line(2, "nearest/0") == Some(json!("gpt-5-nano")), "{}", answer.body);
+    // The call itself is then charged what was expected.
+    let mut event = usage(&org);
+    event.as_object_mut().context("no object")?.insert("cache_read_input_tokens".to_owned(), json!(600));
+    let position = emit(&pipeline, &json!([event]))?;
+    ensure!(position.to_string().contains("accepted"), "{position}");
+    eventually("the call is charged", || {
+        let listed = pipeline.credits(&["org", "list", "--output", "json"])?;
+        let orgs = listed.get("orgs").and_then(Value::as_array).context("no orgs")?;
+        let mine = orgs.iter().find(|one| one.get("org_id") == Some(&json!(org))).context("not listed")?;
+        Ok((text(mine, "debited")? == "2.575").then_some(()))
+    })?;
+    let by_cli = pipeline.credits(&[
+        "estimate",
+        &org,
+        "--model",
+        "openai/gpt-5",
+        "--input-tokens",
+        "1000",
+        "--expected-output-tokens",
+        "200",
+        "--max-output-tokens",
+        "400",
+        "--cache-share",
+        "0.6",
+        "--output",
+        "json",
+    ])?;
+    assert_eq!(by_cli.pointer("/estimates/0/expected/credits"), Some(&json!("2.575")));
+    let other = json!({"org_id": org, "models": [], "input_tokens": 1});
+    assert_eq!(pipeline.post("edge", "/v1/estimate", &other)?.status, 422);
+    Ok(())
+}

@@ -51,6 +51,17 @@ impl Ledger {
         Ok(Self { pool, schema: self.schema.clone() })
     }
 
+    /// The offset of the last global record of a partition; none before the first.
+    pub async fn last_global_record(&self, partition: i32) -> Result<Option<i64>, LedgerError> {
+        let last = sqlx::query_scalar!(
+            "SELECT max(log_offset) FROM global_records WHERE log_partition = $1",
+            partition,
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(last)
+    }
+
     /// The global records of a partition so far, in order: genesis, keys, rates.
     pub async fn global_records(&self, partition: i32) -> Result<Vec<GlobalRecord>, LedgerError> {
         let rows = sqlx::query!(
