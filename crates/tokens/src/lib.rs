@@ -7,7 +7,7 @@
 //! assert_eq!((exact.tokens, exact.basis), (6, Basis::Exact { vocabulary: Vocabulary::O200k }));
 //!
 //! let estimate = Model::named("anthropic", "claude-sonnet-4-5").count_text("How many tokens is this?")?;
-//! assert!(matches!(estimate.basis, Basis::Estimate { margin_percent: 30, measured: true, .. }));
+//! assert!(matches!(estimate.basis, Basis::Estimate { margin_percent: 25, measured: true, .. }));
 //! # Ok::<(), fluxori_tokens::Error>(())
 //! ```
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy
 
 GROUPS = ("paragraph", "prose", "code", "mixed", "special")
-SCRIPTS = ("ascii", "digit", "latin", "cyrillic_greek", "arabic_hebrew", "indic_thai", "han_kana", "hangul", "other")
+SCRIPTS = ("ascii", "digit", "latin", "cyrillic_greek", "arabic_hebrew_georgian", "indic_thai", "han_kana", "hangul", "other")
 # Tokens of o200k_base a character, roughly: the weight of a character. Accented letters weigh more, because they tell a
 # language other than English.
 WEIGHTS = (0.22, 0.5, 2.0, 0.28, 0.3, 0.35, 0.75, 0.6, 1.0)
@@ -25,7 +25,7 @@ def script(character):
         return None
     if character.isascii():
         return 0 if character.isalpha() else 1
-    for low, high, which in ((0xC0, 0x24F, 2), (0x1E00, 0x1EFF, 2), (0x370, 0x52F, 3), (0x590, 0x8FF, 4), (0x900, 0x109F, 5), (0x1780, 0x17FF, 5), (0x3040, 0x30FF, 6), (0x3400, 0x9FFF, 6), (0xAC00, 0xD7A3, 7)):
+    for low, high, which in ((0xC0, 0x24F, 2), (0x1E00, 0x1EFF, 2), (0x370, 0x52F, 3), (0x530, 0x8FF, 4), (0x10A0, 0x10FF, 4), (0x900, 0x109F, 5), (0x1780, 0x17FF, 5), (0x3040, 0x30FF, 6), (0x3400, 0x9FFF, 6), (0xAC00, 0xD7A3, 7)):
         if low <= code <= high:
             return which
     return 8
