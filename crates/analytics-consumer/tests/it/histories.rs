@@ -147,7 +147,7 @@ fn of_ledger(log: &Log) -> Sums {
         PartitionFold::new(Context::new(0, Some(log.genesis)), Counters::default(), Digest::default());
     let (mut past, mut counts) = (Past::default(), BTreeMap::new());
     let records = Admitter::decode(&log.records);
-    for (org, event) in records.iter().filter_map(Past::to_watch) {
+    for (org, event) in records.iter().flat_map(Past::to_watch) {
         fold.watch(&mut past, org, event);
     }
     for record in &records {

@@ -46,8 +46,14 @@ impl Log {
         let key = CommandBody::IssueKey(IssueKey {
             issuer: "cli".into(),
             public_key: log.issuer.public_key(),
-            kinds: [CommandKind::Grant, CommandKind::Rates, CommandKind::Correct, CommandKind::Release]
-                .into(),
+            kinds: [
+                CommandKind::Grant,
+                CommandKind::Rates,
+                CommandKind::Correct,
+                CommandKind::Reprice,
+                CommandKind::Release,
+            ]
+            .into(),
         });
         log.push(GLOBAL_KEY, &log.root.sign(&command(2, key)).unwrap());
         log.rates(3, "2026-11", "1.25");
