@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use fluxori_core::amount::Credits;
 use fluxori_core::command::{Command, CommandBody, CommandKind};
 use fluxori_core::fold::{Allocation, FoldError, OrgState, Outcome};
-use fluxori_core::id::{AllocationId, OrgId, UserId};
+use fluxori_core::id::{AllocationId, EventId, OrgId, UserId};
 use fluxori_core::posting::{Cause, Entry, Posting};
 use fluxori_core::time::Timestamp;
 use fluxori_ledger::{Ledger, Needed};
