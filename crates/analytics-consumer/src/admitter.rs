@@ -157,7 +157,7 @@ impl Admitter {
     pub fn needed(records: &[Record]) -> Needed {
         let mut needed = Needed::default();
         for record in records {
-            if let Some((_, event)) = Past::to_watch(record) {
+            for (_, event) in Past::to_watch(record) {
                 needed.watched.insert(event);
                 needed.events.insert(event);
             }
@@ -201,7 +201,7 @@ impl Admitter {
         self.past.forget_commands();
         self.past.forget_watched();
         let mut watched = Watched::new();
-        for (org, event) in records.iter().filter_map(Past::to_watch) {
+        for (org, event) in records.iter().flat_map(Past::to_watch) {
             self.past.watch(org, event);
             watched.insert((org.clone(), event), None);
         }

@@ -114,7 +114,7 @@ impl Output {
     }
 
     fn take_command(&mut self, command: AdmittedCommand, place: Place) -> Result<(), AdmitError> {
-        if let Some(correction) = command.correction {
+        for correction in command.corrections {
             self.tally.corrected += 1;
             self.correct(&correction, place)?;
         }
@@ -192,7 +192,9 @@ fn keep_command(
 ) -> KeptRecord {
     let command = Some((admitted.command.command_id, admitted.payload_digest));
     match &admitted.command.body {
-        CommandBody::Correct(_, correct) if admitted.rejection.is_none() && admitted.correction.is_none() => {
+        CommandBody::Correct(_, correct)
+            if admitted.rejection.is_none() && admitted.corrections.is_empty() =>
+        {
             let event = Some(correct.event_id);
             KeptRecord { event, command, ..keep(KeptKind::WaitingCorrection, raw, append_time) }
         }

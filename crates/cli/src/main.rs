@@ -26,6 +26,7 @@ mod promote;
 mod quarantine;
 mod rates;
 mod rebuild;
+mod reprice;
 mod rules;
 mod session;
 mod snapshot;
@@ -141,6 +142,18 @@ enum Word {
     ///   credits correct acme chatcmpl-9x --file used.json --reason 'invoice' --dry-run
     #[command(verbatim_doc_comment)]
     Correct(Box<correct::CorrectArguments>),
+    /// Put charges to what the rates in force make of them
+    ///
+    /// Only shows what would change, by organization, until --publish is given: other than the words for one
+    /// organization, which take --dry-run, this one may reach into all of them. Each charge is priced as of when the usage
+    /// occurred; what is another than before is corrected by commands of up to 100 charges each, and what is void or free
+    /// stays so. Given again, it does what is left, and nothing twice.
+    ///
+    ///   credits reprice --unpriced-only --since 2026-11-01T00:00:00Z --revision 2026-12
+    ///   credits reprice --model gpt-6 --since 2026-11-01T00:00:00Z --revision 2026-12 --publish --reason 'new price'
+    ///   credits reprice --model gpt-6 --org acme --since 2026-11-01T00:00:00Z --revision 2026-12
+    #[command(verbatim_doc_comment)]
+    Reprice(Box<reprice::RepriceArguments>),
     /// Show an organization's balance and its allocations
     Balance(balance::BalanceArguments),
     /// Show an organization's postings, newest first
@@ -232,6 +245,10 @@ enum RatesWord {
     ///   credits rates list --at 2025-05-01T00:00:00Z
     #[command(verbatim_doc_comment)]
     List(rates::ListArguments),
+    /// Show usage that has no full price as it is now, by model, with the names in the rates that are most like it
+    ///
+    /// Apply a rate card with what is missing, then `credits reprice --unpriced-only`.
+    Unpriced(rates::UnpricedArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -319,11 +336,13 @@ async fn carry_out(session: &Session, word: Word) -> Result<(), CliError> {
         Word::Plan(PlanWord::Seats(arguments)) => plan::seats(session, &arguments).await,
         Word::Plan(PlanWord::Users(arguments)) => plan::users(session, &arguments).await,
         Word::Correct(arguments) => correct::run(session, &arguments).await,
+        Word::Reprice(arguments) => reprice::run(session, &arguments).await,
         Word::Balance(arguments) => balance::run(session, &arguments).await,
         Word::Transactions(arguments) => transactions::run(session, &arguments).await,
         Word::Estimate(arguments) => estimate::run(session, &arguments).await,
         Word::Explain(arguments) => explain::run(session, &arguments).await,
         Word::Rates(RatesWord::Apply(arguments)) => rates::apply(session, &arguments).await,
+        Word::Rates(RatesWord::Unpriced(arguments)) => rates::unpriced(session, &arguments).await,
         Word::Rates(RatesWord::List(arguments)) => rates::list(session, &arguments).await,
         Word::Ledger(LedgerWord::Migrate) => migrate::run(session).await,
         Word::Ledger(LedgerWord::Verify(arguments)) => verify::run(session, &arguments).await,

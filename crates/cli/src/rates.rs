@@ -3,6 +3,8 @@
 mod apply;
 mod file;
 mod list;
+mod unpriced;
 
 pub(crate) use apply::{ApplyArguments, apply};
 pub(crate) use list::{ListArguments, list};
+pub(crate) use unpriced::{UnpricedArguments, unpriced};

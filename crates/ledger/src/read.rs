@@ -1,5 +1,6 @@
 //! Reads of the ledger: each is one statement, or one snapshot, so that what it returns belongs together.
 
+mod charges;
 mod cursors;
 mod explain;
 mod operator;
@@ -10,6 +11,7 @@ mod tiers;
 mod transactions;
 mod verify;
 
+pub use charges::{ChargeFilter, ChargePlace, IncompleteUsage, ModelNames};
 pub use cursors::PartitionCursor;
 pub(crate) use cursors::cursors as cursors_in;
 pub use explain::{MAX_POSTINGS_SINCE, PostingHistory, PostingName};

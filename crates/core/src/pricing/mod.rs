@@ -211,6 +211,20 @@ pub fn lines_without_rates(quantities: &Quantities) -> Vec<ChargeLine> {
     to_lines(lines::used(quantities), |_| None)
 }
 
+impl Charge {
+    /// Whether another charge of the same usage came about in the same way: the same price and terms, whatever revision
+    /// said them last, and the same amounts. Lines are not compared: of the same usage they follow from that.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let price = |charge: &Self| {
+            charge.tier.as_ref().map(|tier| (tier.provider.clone(), tier.model.clone(), tier.price.clone()))
+        };
+        (self.status, self.cost, self.credits) == (other.status, other.cost, other.credits)
+            && self.terms == other.terms
+            && price(self) == price(other)
+    }
+}
+
 impl<'usage> Subject<'usage> {
     /// Of a usage event.
     #[must_use]

@@ -121,7 +121,7 @@ impl ChargeRow {
 
 impl Ledger {
     /// The charges of these events, as they are now.
-    pub(super) async fn load_charges(
+    pub(crate) async fn load_charges(
         &self,
         events: &[(OrgId, EventId)],
     ) -> Result<Vec<StoredCharge>, LedgerError> {
