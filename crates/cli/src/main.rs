@@ -73,7 +73,7 @@ From nothing to a first balance, with KAFKA_BROKERS and DATABASE_URL set:
   export FLUXORI__LOG__GENESIS=...           (as printed)
   credits ledger migrate
   ledger-consumer &                          (carries out what follows; runs on)
-  credits rates apply rates/2026-11.toml
+  credits rates apply rates/2026-11
   credits grant acme 1000 --expires-in 30d --reason 'trial'
   credits balance acme
 
@@ -175,7 +175,7 @@ enum Word {
     Explain(explain::ExplainArguments),
     /// Prices of models
     #[command(subcommand, arg_required_else_help = true)]
-    Rates(RatesWord),
+    Rates(rates::RatesWord),
     /// Make the ledger, and prove that it is what the log says
     #[command(subcommand, arg_required_else_help = true)]
     Ledger(LedgerWord),
@@ -230,25 +230,6 @@ enum OrgWord {
 enum PolicyWord {
     /// Set what happens to usage that no allocation covers, and the grace after an expiry; `credits balance` shows both
     Set(org::PolicyArguments),
-}
-
-#[derive(Debug, Subcommand)]
-enum RatesWord {
-    /// Put a rate card in force; the same card again changes nothing
-    ///
-    /// The card goes into every partition of the log in parts and takes effect there at its seal. Waits until the
-    /// ledger has come to all of them.
-    Apply(rates::ApplyArguments),
-    /// Show the prices in force
-    ///
-    ///   credits rates list --model o3
-    ///   credits rates list --at 2025-05-01T00:00:00Z
-    #[command(verbatim_doc_comment)]
-    List(rates::ListArguments),
-    /// Show usage that has no full price as it is now, by model, with the names in the rates that are most like it
-    ///
-    /// Apply a rate card with what is missing, then `credits reprice --unpriced-only`.
-    Unpriced(rates::UnpricedArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -341,9 +322,7 @@ async fn carry_out(session: &Session, word: Word) -> Result<(), CliError> {
         Word::Transactions(arguments) => transactions::run(session, &arguments).await,
         Word::Estimate(arguments) => estimate::run(session, &arguments).await,
         Word::Explain(arguments) => explain::run(session, &arguments).await,
-        Word::Rates(RatesWord::Apply(arguments)) => rates::apply(session, &arguments).await,
-        Word::Rates(RatesWord::Unpriced(arguments)) => rates::unpriced(session, &arguments).await,
-        Word::Rates(RatesWord::List(arguments)) => rates::list(session, &arguments).await,
+        Word::Rates(word) => rates::run(session, &word).await,
         Word::Ledger(LedgerWord::Migrate) => migrate::run(session).await,
         Word::Ledger(LedgerWord::Verify(arguments)) => verify::run(session, &arguments).await,
         Word::Ledger(LedgerWord::Checkpoint(arguments)) => checkpoint::run(session, &arguments).await,

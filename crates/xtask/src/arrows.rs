@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::cargo::{cargo, output};
 
 /// What each crate of ours may depend on among ours. Services may use everything here but one another.
-const OURS: [(&str, &[&str]); 16] = [
+const OURS: [(&str, &[&str]); 17] = [
     ("fluxori-core", &[]),
     ("fluxori-tokens", &[]),
     ("fluxori-estimate", &["fluxori-core", "fluxori-tokens"]),
@@ -16,6 +16,7 @@ const OURS: [(&str, &[&str]); 16] = [
     ("fluxori-stream", &[]),
     ("fluxori-stack", &[]),
     ("fluxori-wire", &["fluxori-core"]),
+    ("fluxori-rate-card", &["fluxori-core"]),
     ("fluxori-ledger", &["fluxori-core"]),
     ("fluxori-analytics", &["fluxori-core"]),
     ("fluxori-emitter", &["fluxori-core", "fluxori-wire"]),
@@ -35,6 +36,7 @@ const LIBRARIES: &[&str] = &[
     "fluxori-tokens",
     "fluxori-estimate",
     "fluxori-wire",
+    "fluxori-rate-card",
     "fluxori-stream",
     "fluxori-ledger",
     "fluxori-analytics",
@@ -50,6 +52,7 @@ const LIBRARIES_OF_SERVICES: &[&str] = &[
     "fluxori-tokens",
     "fluxori-estimate",
     "fluxori-wire",
+    "fluxori-rate-card",
     "fluxori-stream",
     "fluxori-ledger",
     "fluxori-analytics",
