@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use fluxori_applier::context_of;
@@ -93,7 +94,7 @@ pub(crate) async fn run(session: &Session, arguments: &EstimateArguments) -> Res
     let request = request(arguments)?;
     let ledger = session.ledger().await?;
     let globals = ledger.global_records(PARTITION).await?;
-    let context = context_of(PARTITION, session.pinned(), &globals)?;
+    let context = context_of(PARTITION, session.pinned(), &globals, &Arc::default())?;
     let answer = estimate(&request, clock::now().into(), context.rates())
         .map_err(|error| CliError::Refused(error.to_string()))?;
     session.output.print(&answer, text)?;

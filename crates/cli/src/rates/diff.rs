@@ -81,8 +81,9 @@ fn text(answer: &Answer) -> String {
     }
     if !changes.moved_names.is_empty() {
         let names = changes.moved_names.iter().take(SHOWN);
-        let rows = names
-            .map(|moved| [moved.provider.to_string(), moved.name.to_string(), moved.from.clone(), moved.to.clone()]);
+        let rows = names.map(|moved| {
+            [moved.provider.to_string(), moved.name.to_string(), moved.from.clone(), moved.to.clone()]
+        });
         _ = write!(text, "\n\n{}", table(["provider", "name", "means now", "would mean"], &[], rows));
     }
     for (title, names) in [

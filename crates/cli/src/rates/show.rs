@@ -66,7 +66,11 @@ pub(crate) async fn run(session: &Session, arguments: &ShowArguments) -> Result<
     let answer = find(&rates, &arguments.model, arguments.provider.as_ref(), at);
     let found = !answer.models.is_empty();
     session.output.print(&answer, text)?;
-    if found { Ok(()) } else { Err(CliError::Refused(format!("{} means no model that has a price", arguments.model))) }
+    if found {
+        Ok(())
+    } else {
+        Err(CliError::Refused(format!("{} means no model that has a price", arguments.model)))
+    }
 }
 
 fn find(rates: &Rates, name: &Model, provider: Option<&Provider>, at: Timestamp) -> Answer {
@@ -151,7 +155,8 @@ fn text(answer: &Answer) -> String {
 }
 
 fn model_text(name: &str, model: &Shown) -> String {
-    let mut text = format!("{name} at {} is {}/{}, by {}.", model.asked, model.provider, model.model, model.matched);
+    let mut text =
+        format!("{name} at {} is {}/{}, by {}.", model.asked, model.provider, model.model, model.matched);
     let mut fact = |what: &str, value: Option<String>| {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
             _ = write!(text, "\n{what}: {value}");
@@ -169,7 +174,13 @@ fn model_text(name: &str, model: &Shown) -> String {
     let rows = |tiers: &[Tier]| -> Vec<[String; 5]> {
         let row = |tier: &Tier| {
             let source = tier.source.clone().unwrap_or_default();
-            [tier.kind(), tier.since(), format!("{} ({})", tier.rates_text(), tier.currency), tier.revision.clone(), source]
+            [
+                tier.kind(),
+                tier.since(),
+                format!("{} ({})", tier.rates_text(), tier.currency),
+                tier.revision.clone(),
+                source,
+            ]
         };
         tiers.iter().map(row).collect()
     };
