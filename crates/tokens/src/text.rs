@@ -21,36 +21,58 @@ pub(crate) fn count(vocabulary: Vocabulary, text: &str) -> usize {
 
 /// The tokens of the first part of a text that starts where a piece starts, and where that part ends, also between pieces.
 fn count_stretch(vocabulary: Vocabulary, text: &str) -> (usize, usize) {
-    if text.len() <= STRETCH && !has_long_run(text) {
-        return (vocabulary.encoder().count(text), text.len());
-    }
     let head = text.get(..text.floor_char_boundary(STRETCH)).unwrap_or(text);
-    if !has_long_run(head)
-        && let Some(cut) = last_cut(head)
-        && let Some(stretch) = text.get(..cut)
-    {
-        return (vocabulary.encoder().count(stretch), cut);
+    let scattered = is_scattered(head);
+    if !scattered && !has_long_run(head) {
+        let cut = if head.len() == text.len() { Some(head.len()) } else { last_cut(head) };
+        if let Some(stretch) = cut.and_then(|cut| head.get(..cut)) {
+            return (vocabulary.encoder().count(stretch), stretch.len());
+        }
     }
-    count_pieces(vocabulary, text)
+    count_pieces(vocabulary, text, scattered)
 }
 
-/// [`count_stretch`] where no cut is near: piece by piece, the short ones together.
-fn count_pieces(vocabulary: Vocabulary, text: &str) -> (usize, usize) {
+/// [`count_stretch`] piece by piece: where no cut is near, or the encoder is slow at it.
+fn count_pieces(vocabulary: Vocabulary, text: &str, scattered: bool) -> (usize, usize) {
     let (mut tokens, mut counted, mut at) = (0, 0, 0);
     let short = |from: usize, to: usize| vocabulary.encoder().count(text.get(from..to).unwrap_or_default());
     while at < STRETCH.min(text.len()) {
         let rest = text.get(at..).unwrap_or_default();
-        // Digits go one by one or by three.
+        // Digits go one by one or by three, which the encoder does well.
         let digits = rest.bytes().take(STRETCH).take_while(u8::is_ascii_digit).count();
         let piece = if digits >= 3 { digits - digits % 3 } else { vocabulary.splitter().first(rest) };
-        if piece > LONG_PIECE && digits < 3 {
-            let long = rest.get(..piece).unwrap_or_default();
-            tokens += short(counted, at) + vocabulary.ranks().count(long.as_bytes());
+        let bytes = rest.as_bytes().get(..piece).unwrap_or_default();
+        if digits < 3 && (piece > LONG_PIECE || scattered && !bytes.is_ascii()) {
+            tokens += short(counted, at) + vocabulary.ranks().count(bytes);
             counted = at + piece;
         }
         at += piece;
     }
     (tokens + short(counted, at), at)
+}
+
+/// Whether characters come from so many corners of Unicode that the encoder's pattern, which is not tied to where a piece
+/// begins, takes up to a thousand times as long as usual. Text in several languages comes from fewer.
+fn is_scattered(text: &str) -> bool {
+    const MOST: usize = 20;
+    if text.is_ascii() {
+        return false;
+    }
+    let (mut corners, mut known, mut last) = ([0; MOST], 0, 0);
+    for character in text.chars() {
+        let corner = match character {
+            // The encoder knows these without its pattern.
+            ..'\u{80}' | '\u{2E80}'..='\u{9FFF}' | '가'..='힣' | '\u{FF00}'..='\u{FFEF}' => continue,
+            other => u32::from(other) >> 6,
+        };
+        if corner != last && !corners.iter().take(known).any(|seen| *seen == corner) {
+            let Some(slot) = corners.get_mut(known) else { return true };
+            *slot = corner;
+            known += 1;
+        }
+        last = corner;
+    }
+    false
 }
 
 /// Whether there may be a piece longer than [`LONG_PIECE`]: then some block of the text is of one class.
@@ -192,6 +214,19 @@ mod tests {
                     let here = count(vocabulary, &text);
                     assert_eq!(here, vocabulary.encoder().count(&text), "{vocabulary:?} {block:?} {length}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn characters_from_all_over_unicode_are_counted_as_the_encoder_does_it() {
+        let text: String = (0..3000).filter_map(|step| char::from_u32(step * 7919 % 0x11_0000)).collect();
+        let with_words: String =
+            text.chars().flat_map(|character| [character, ' ', 'a', 'b', '1', '2', '3', '4']).collect();
+        assert!(is_scattered(&text));
+        for vocabulary in Vocabulary::ALL {
+            for text in [&text, &with_words] {
+                assert_eq!(count(vocabulary, text), vocabulary.encoder().count(text), "{vocabulary:?}");
             }
         }
     }
