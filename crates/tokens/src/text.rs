@@ -53,26 +53,40 @@ fn count_pieces(vocabulary: Vocabulary, text: &str, scattered: bool) -> (usize, 
 
 /// Whether characters come from so many corners of Unicode that the encoder's pattern, which is not tied to where a piece
 /// begins, takes up to a thousand times as long as usual. Text in several languages comes from fewer.
+///
+/// A corner is 64 characters, those that differ in their last byte only: a bit for each.
 fn is_scattered(text: &str) -> bool {
-    const MOST: usize = 20;
+    const MOST: u32 = 20;
     if text.is_ascii() {
         return false;
     }
-    let (mut corners, mut known, mut last) = ([0; MOST], 0, 0);
-    for character in text.chars() {
-        let corner = match character {
-            // The encoder knows these without its pattern.
-            ..'\u{80}' | '\u{2E80}'..='\u{9FFF}' | '가'..='힣' | '\u{FF00}'..='\u{FFEF}' => continue,
-            other => u32::from(other) >> 6,
-        };
-        if corner != last && !corners.iter().take(known).any(|seen| *seen == corner) {
-            let Some(slot) = corners.get_mut(known) else { return true };
-            *slot = corner;
-            known += 1;
+    let (mut of_two, mut of_three, mut of_four) = (0_u64, [0_u64; 16], [0_u64; 16]);
+    for bytes in text.as_bytes().windows(3) {
+        let &[first, second, third] = bytes else { continue };
+        match first {
+            0xC2..=0xDF => of_two |= 1 << (first & 0x3F),
+            0xE0..=0xEF => mark(&mut of_three, first, second),
+            0xF0.. => mark(&mut of_four, second, third),
+            _ => {}
         }
-        last = corner;
     }
-    false
+    // The encoder knows Han, kana, Hangul and the wide forms of ASCII without its pattern.
+    let known = |first: u8| match first {
+        0x2 => !0 << 0x3A,
+        0x3..=0x9 | 0xB | 0xC => !0,
+        0xA => !0 << 0x30,
+        0xD => (1 << 0x1F) - 1,
+        0xF => !0 << 0x3C,
+        _ => 0_u64,
+    };
+    let of_three = (0..).zip(of_three).map(|(first, corners)| corners & !known(first));
+    of_three.chain(of_four).chain([of_two]).map(u64::count_ones).sum::<u32>() > MOST
+}
+
+fn mark(corners: &mut [u64; 16], row: u8, bit: u8) {
+    if let Some(row) = corners.get_mut(usize::from(row & 0xF)) {
+        *row |= 1 << (bit & 0x3F);
+    }
 }
 
 /// Whether there may be a piece longer than [`LONG_PIECE`]: then some block of the text is of one class.
