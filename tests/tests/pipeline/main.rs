@@ -7,3 +7,4 @@ mod ingest;
 mod ledger;
 mod plans;
 mod rebuild;
+mod repricing;
