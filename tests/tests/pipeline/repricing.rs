@@ -105,8 +105,12 @@ fn usage_without_a_price_is_repriced_once_and_ledger_usage_log_and_rollups_agree
     assert_eq!(figures(total), json!([255, 255, 0, "3.6", "918", "914.4"]));
     charged(&pipeline, "held-back", 250, "0")?;
 
+    // A run that ends before the ledger has come to its commands: the next one finds what is left.
+    let first = [&asked[..], &["--publish", "--org", "held-back", "--no-wait"]].concat();
+    let published = reprice(&pipeline, &first)?;
+    assert_eq!((text(&published, "status")?, &published["commands"]), ("published", &json!(3)));
     let done = reprice(&pipeline, &[&asked[..], &["--publish"]].concat())?;
-    assert_eq!((text(&done, "status")?, &done["commands"]), ("applied", &json!(5)));
+    assert_eq!((text(&done, "status")?, &done["commands"]), ("applied", &json!(2)));
     charged(&pipeline, "held-back", 250, "900")?;
     charged(&pipeline, "small", 3, "10.45")?;
     charged(&pipeline, "meantime", 3, "10.8")?;
