@@ -160,12 +160,12 @@ pub fn readiness(pipeline: &Pipeline) -> Result<(bool, String)> {
     Ok((answer.status == 200, answer.body.to_string()))
 }
 
-/// Puts the shipped rate card in force.
+/// Puts the small rate card of the tests in force.
 ///
 /// # Errors
 /// It was refused.
 pub fn apply_rates(pipeline: &Pipeline) -> Result<()> {
-    let card = concat!(env!("CARGO_MANIFEST_DIR"), "/../rates/2026-11.toml");
+    let card = concat!(env!("CARGO_MANIFEST_DIR"), "/rates/small.toml");
     pipeline.credits(&["rates", "apply", card, "--output", "json"]).map(drop)
 }
 

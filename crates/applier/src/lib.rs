@@ -7,6 +7,7 @@
 
 mod batch;
 mod commit;
+pub mod explain;
 mod outages;
 mod partition;
 mod unpriced;
@@ -27,7 +28,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use batch::Bounds;
-pub use partition::AppliedPartition;
+pub use partition::{AppliedPartition, context_of};
 
 use batch::{Decoded, fold};
 use commit::{Commit, Spares, uncommitted};

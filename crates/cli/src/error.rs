@@ -4,6 +4,8 @@ use fluxori_archive::ArchiveError;
 use fluxori_core::fold::Halt;
 use fluxori_core::id::OrgId;
 use fluxori_ledger::LedgerError;
+use fluxori_rate_card::CardError;
+use fluxori_rate_card::import::ImportError;
 use fluxori_runtime::ConfigError;
 use fluxori_stream::StreamError;
 use fluxori_wire::WireError;
@@ -32,6 +34,10 @@ pub(crate) enum CliError {
     Wire(#[from] WireError),
     #[error(transparent)]
     Halt(#[from] Halt),
+    #[error(transparent)]
+    Card(#[from] CardError),
+    #[error("{0}; is it the right file, and in the format that rates/README.md names?")]
+    Import(#[from] ImportError),
     #[error("{action} {path}: {source}")]
     File { action: &'static str, path: String, source: std::io::Error },
     /// What was asked for cannot be done; says why and what to do.

@@ -10,7 +10,9 @@ mod correct;
 mod dry_run;
 mod duration;
 mod error;
+mod estimate;
 mod everywhere;
+mod explain;
 mod grant;
 mod keys;
 mod log_init;
@@ -71,7 +73,7 @@ From nothing to a first balance, with KAFKA_BROKERS and DATABASE_URL set:
   export FLUXORI__LOG__GENESIS=...           (as printed)
   credits ledger migrate
   ledger-consumer &                          (carries out what follows; runs on)
-  credits rates apply rates/2026-11.toml
+  credits rates apply rates/2026-11
   credits grant acme 1000 --expires-in 30d --reason 'trial'
   credits balance acme
 
@@ -156,9 +158,24 @@ enum Word {
     Balance(balance::BalanceArguments),
     /// Show an organization's postings, newest first
     Transactions(transactions::TransactionsArguments),
+    /// What will this call cost? Expected and at most, for several models, the cheapest first
+    ///
+    ///   credits estimate acme --model openai/gpt-5 --model anthropic/claude-sonnet-4-6 --messages chat.json
+    ///   credits estimate acme --model openai/gpt-5 --input-tokens 1000 --max-output-tokens 200 --cache-share 0.6
+    #[command(verbatim_doc_comment)]
+    Estimate(estimate::EstimateArguments),
+    /// Why was this charged? Quantities, rates, terms, allocations and later corrections, to the last digit
+    ///
+    /// Reads the event's record from the log, prices it and burns it down once more as of its place, and compares that
+    /// with what was booked. Exits with 1 if they differ.
+    ///
+    ///   credits explain acme 019a1b2c-3d4e-7f50-8a6b-7c8d9e0f1a2b
+    ///   credits explain acme 42 --output json
+    #[command(verbatim_doc_comment)]
+    Explain(explain::ExplainArguments),
     /// Prices of models
     #[command(subcommand, arg_required_else_help = true)]
-    Rates(RatesWord),
+    Rates(rates::RatesWord),
     /// Make the ledger, and prove that it is what the log says
     #[command(subcommand, arg_required_else_help = true)]
     Ledger(LedgerWord),
@@ -213,25 +230,6 @@ enum OrgWord {
 enum PolicyWord {
     /// Set what happens to usage that no allocation covers, and the grace after an expiry; `credits balance` shows both
     Set(org::PolicyArguments),
-}
-
-#[derive(Debug, Subcommand)]
-enum RatesWord {
-    /// Put a rate card in force; the same card again changes nothing
-    ///
-    /// The card goes into every partition of the log in parts and takes effect there at its seal. Waits until the
-    /// ledger has come to all of them.
-    Apply(rates::ApplyArguments),
-    /// Show the prices in force
-    ///
-    ///   credits rates list --model o3
-    ///   credits rates list --at 2025-05-01T00:00:00Z
-    #[command(verbatim_doc_comment)]
-    List(rates::ListArguments),
-    /// Show usage that has no full price as it is now, by model, with the names in the rates that are most like it
-    ///
-    /// Apply a rate card with what is missing, then `credits reprice --unpriced-only`.
-    Unpriced(rates::UnpricedArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -322,9 +320,9 @@ async fn carry_out(session: &Session, word: Word) -> Result<(), CliError> {
         Word::Reprice(arguments) => reprice::run(session, &arguments).await,
         Word::Balance(arguments) => balance::run(session, &arguments).await,
         Word::Transactions(arguments) => transactions::run(session, &arguments).await,
-        Word::Rates(RatesWord::Apply(arguments)) => rates::apply(session, &arguments).await,
-        Word::Rates(RatesWord::Unpriced(arguments)) => rates::unpriced(session, &arguments).await,
-        Word::Rates(RatesWord::List(arguments)) => rates::list(session, &arguments).await,
+        Word::Estimate(arguments) => estimate::run(session, &arguments).await,
+        Word::Explain(arguments) => explain::run(session, &arguments).await,
+        Word::Rates(word) => rates::run(session, &word).await,
         Word::Ledger(LedgerWord::Migrate) => migrate::run(session).await,
         Word::Ledger(LedgerWord::Verify(arguments)) => verify::run(session, &arguments).await,
         Word::Ledger(LedgerWord::Checkpoint(arguments)) => checkpoint::run(session, &arguments).await,

@@ -2,6 +2,7 @@
 
 mod charges;
 mod cursors;
+mod explain;
 mod operator;
 mod outcomes;
 mod plans;
@@ -13,6 +14,7 @@ mod verify;
 pub use charges::{ChargeFilter, ChargePlace, IncompleteUsage, ModelNames};
 pub use cursors::PartitionCursor;
 pub(crate) use cursors::cursors as cursors_in;
+pub use explain::{MAX_POSTINGS_SINCE, PostingHistory, PostingName};
 pub use operator::{FoldSnapshot, QuarantinedBytes};
 pub use outcomes::{CommandOutcome, QuarantineFilter, QuarantinedRecord};
 pub use snapshot::{OrgSnapshot, OrgSums, Organization};

@@ -8,12 +8,15 @@ use serde_json::Value;
 use crate::cargo::{cargo, output};
 
 /// What each crate of ours may depend on among ours. Services may use everything here but one another.
-const OURS: [(&str, &[&str]); 14] = [
+const OURS: [(&str, &[&str]); 17] = [
     ("fluxori-core", &[]),
+    ("fluxori-tokens", &[]),
+    ("fluxori-estimate", &["fluxori-core", "fluxori-tokens"]),
     ("fluxori-runtime", &[]),
     ("fluxori-stream", &[]),
     ("fluxori-stack", &[]),
     ("fluxori-wire", &["fluxori-core"]),
+    ("fluxori-rate-card", &["fluxori-core"]),
     ("fluxori-ledger", &["fluxori-core"]),
     ("fluxori-analytics", &["fluxori-core"]),
     ("fluxori-emitter", &["fluxori-core", "fluxori-wire"]),
@@ -30,7 +33,10 @@ const OURS: [(&str, &[&str]); 14] = [
 
 const LIBRARIES: &[&str] = &[
     "fluxori-core",
+    "fluxori-tokens",
+    "fluxori-estimate",
     "fluxori-wire",
+    "fluxori-rate-card",
     "fluxori-stream",
     "fluxori-ledger",
     "fluxori-analytics",
@@ -43,7 +49,10 @@ const LIBRARIES: &[&str] = &[
 
 const LIBRARIES_OF_SERVICES: &[&str] = &[
     "fluxori-core",
+    "fluxori-tokens",
+    "fluxori-estimate",
     "fluxori-wire",
+    "fluxori-rate-card",
     "fluxori-stream",
     "fluxori-ledger",
     "fluxori-analytics",

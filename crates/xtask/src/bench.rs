@@ -16,6 +16,8 @@ pub(crate) struct Arguments {
 enum Name {
     /// The pure path of an event, from the bytes of its record to its posting; the floor is decoding alone.
     Fold,
+    /// Counting tokens, beside tiktoken-rs, and what it costs on text that is slow to tokenize elsewhere.
+    Tokens,
     /// The ledger consumer on the real Kafka and Postgres; the floor is plain SQL with the same rows.
     Ledger(LedgerArguments),
 }
@@ -37,9 +39,15 @@ struct LedgerArguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.name {
-        Name::Fold => run_command(&mut release("run", &["--quiet", "--package", "benches", "--bin", "fold"])),
+        Name::Fold => run_binary("fold"),
+        Name::Tokens => run_binary("tokens"),
         Name::Ledger(arguments) => run_ledger(arguments),
     }
+}
+
+/// A benchmark that needs no servers.
+fn run_binary(name: &str) -> Result<()> {
+    run_command(&mut release("run", &["--quiet", "--package", "benches", "--bin", name]))
 }
 
 fn release(word: &str, arguments: &[&str]) -> std::process::Command {

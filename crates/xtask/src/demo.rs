@@ -66,7 +66,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     say("starting the producer, both consumers, the scheduler and the edge");
     pipeline.start_all()?;
     say("putting the rate card in force");
-    let card = workspace().join("rates/2026-11.toml");
+    let card = workspace().join("rates/2026-11");
     pipeline.credits(&["rates", "apply", card.to_str().context("path")?, "--output", "json"])?;
     say(&format!("granting credits to {} orgs over REST", arguments.orgs));
     grant_all(&pipeline, arguments)?;

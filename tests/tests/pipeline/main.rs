@@ -2,6 +2,7 @@
 
 mod commands;
 mod corrections;
+mod explain;
 mod faults;
 mod ingest;
 mod ledger;

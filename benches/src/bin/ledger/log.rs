@@ -51,7 +51,7 @@ impl<'bench> Log<'bench> {
             org_keys: Vec::new(),
             settings: Vec::new(),
         })?;
-        let card = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rates/2026-11.toml");
+        let card = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/rates/small.toml");
         pipeline.credits(&[
             "rates",
             "apply",

@@ -13,11 +13,14 @@ use fluxori_core::fold::LogIdentity;
 use fluxori_core::id::CommandId;
 use fluxori_core::rates::{Card, ExchangeRate, ModelRates, Price, ProviderNames, Terms};
 use fluxori_ledger::CommandOutcome;
+use fluxori_rate_card::{Changes, RateCard};
 use fluxori_wire::encode_payload;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::file::RateCard;
+use super::check::AgeArguments;
+use super::diff::{FactorArguments, against_in_force, moves_table, summary};
+use super::in_force::Age;
 use crate::command::WaitingArguments;
 use crate::error::CliError;
 use crate::everywhere::{publish, wait};
@@ -28,11 +31,18 @@ const SIZE_OF_PART: usize = 64;
 
 #[derive(Debug, Args)]
 pub(crate) struct ApplyArguments {
-    /// The rate card, such as rates/2026-11.toml
-    file: PathBuf,
+    /// The rate card: a file, or a folder such as rates/2026-11
+    card: PathBuf,
     /// Only check the file, and show into how many partitions it would go
     #[arg(long)]
     dry_run: bool,
+    /// Apply it although rates move by more than --factor
+    #[arg(long)]
+    confirm: bool,
+    #[command(flatten)]
+    limit: FactorArguments,
+    #[command(flatten)]
+    age: AgeArguments,
     #[command(flatten)]
     waiting: WaitingArguments,
 }
@@ -47,6 +57,37 @@ struct Answer {
     /// Partitions into which it was published now, or would be.
     published: usize,
     status: Status,
+    age: Age,
+    /// What it changes; none where the ledger was not asked.
+    changes: Option<Summary>,
+}
+
+/// How much a card changes.
+#[derive(Debug, Clone, Serialize)]
+struct Summary {
+    new_models: usize,
+    new_prices: usize,
+    changed_prices: usize,
+    dropped_prices: usize,
+    moved_names: usize,
+    /// Rates that move by more than the factor.
+    beyond: usize,
+    #[serde(skip)]
+    text: String,
+}
+
+impl Summary {
+    fn of(changes: &Changes, limit: &FactorArguments) -> Self {
+        Self {
+            new_models: changes.new_models.len(),
+            new_prices: changes.new_tiers.len(),
+            changed_prices: changes.changed.len(),
+            dropped_prices: changes.dropped.len(),
+            moved_names: changes.moved_names.len(),
+            beyond: changes.beyond(limit.factor).count(),
+            text: summary(changes, limit.factor),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -58,8 +99,8 @@ enum Status {
     AlreadyInForce,
 }
 
-pub(crate) async fn apply(session: &Session, arguments: &ApplyArguments) -> Result<(), CliError> {
-    let card = RateCard::read(&arguments.file)?;
+pub(crate) async fn run(session: &Session, arguments: &ApplyArguments) -> Result<(), CliError> {
+    let card = RateCard::read(&arguments.card)?;
     let reader = session.reader()?;
     let log = session.log(&reader).await?;
     let issuer = session.issuer(&log)?;
@@ -72,34 +113,63 @@ pub(crate) async fn apply(session: &Session, arguments: &ApplyArguments) -> Resu
         applied = seal.applied(&card, &ledger.global_outcomes(seal.id).await?)?;
     }
     let missing: Vec<i32> = (0..partitions).filter(|partition| !applied.contains(partition)).collect();
-    let answer = |status| Answer {
+    let mut answer = Answer {
         revision: card.revision.to_string(),
         entries: card.card.len(),
         parts: commands.len() - 1,
         partitions,
         published: missing.len(),
-        status,
+        status: Status::AlreadyInForce,
+        age: Age::of(card.issued_at, arguments.age.max_age),
+        changes: None,
     };
     if missing.is_empty() {
-        return session.output.print(&answer(Status::AlreadyInForce), text);
+        return session.output.print(&answer, text);
     }
+    if ledger.is_some() {
+        let changes = against_in_force(session, &card).await?;
+        // A run that was cut off had been confirmed, if it needed to be.
+        if applied.is_empty() && !arguments.dry_run {
+            confirmed(&changes, arguments)?;
+        }
+        answer.changes = Some(Summary::of(&changes, &arguments.limit));
+    }
+    let print = |mut answer: Answer, status| {
+        answer.status = status;
+        session.output.print(&answer, text)
+    };
     if arguments.dry_run {
-        return session.output.print(&answer(Status::WouldPublish), text);
+        return print(answer, Status::WouldPublish);
     }
     let values = commands.iter().map(|command| issuer.sign(command)).collect::<Result<Vec<_>, _>>()?;
     let places = publish(&session.publisher()?, &missing, &values).await?;
     let Some(ledger) = ledger else {
-        return session.output.print(&answer(Status::Published), text);
+        return print(answer, Status::Published);
     };
     let judge = |outcomes: &[CommandOutcome]| seal.applied(&card, outcomes);
     let what = format!("revision {}", card.revision);
     wait(&ledger, seal.id, &what, judge, &places, arguments.waiting.timeout).await?;
-    session.output.print(&answer(Status::InForce), text)
+    print(answer, Status::InForce)
+}
+
+/// Refuses a card whose rates move by more than the factor, unless that is confirmed.
+fn confirmed(changes: &Changes, arguments: &ApplyArguments) -> Result<(), CliError> {
+    let factor = arguments.limit.factor;
+    if arguments.confirm || changes.beyond(factor).next().is_none() {
+        return Ok(());
+    }
+    Err(CliError::Refused(format!(
+        "{}\n\n{}\n\nNothing was published. Look at `credits rates diff`; if that is what you want, give it again with \
+         --confirm",
+        summary(changes, factor),
+        moves_table(changes.beyond(factor))
+    )))
 }
 
 fn text(answer: &Answer) -> String {
     let (revision, entries) = (&answer.revision, answer.entries);
-    match answer.status {
+    let changes = answer.changes.as_ref().map_or_else(String::new, |changes| format!("\nIt brings {}", changes.text));
+    let sentence = match answer.status {
         Status::WouldPublish => format!(
             "Dry run: nothing was published. The card is right: revision {revision} with {entries} entries. {} records (its \
              parts and its seal) would go into {} of {} partitions.",
@@ -123,29 +193,46 @@ fn text(answer: &Answer) -> String {
                 answer.partitions
             )
         }
-    }
+    };
+    format!("{sentence}{changes}{}", answer.age.text())
 }
 
 /// The commands of a card: its parts, then its seal.
 fn commands(card: &RateCard, log: &LogIdentity) -> Vec<Command> {
-    let command = |name: String, body| Command {
-        command_id: CommandId(Uuid::new_v5(
-            &log.genesis.log_id.0,
-            format!("rates/{}/{name}", card.revision).as_bytes(),
-        )),
+    let id = |name: &str| {
+        Uuid::new_v5(&log.genesis.log_id.0, format!("rates/{}/{name}", card.revision).as_bytes())
+    };
+    let (parts, seal) = RatesSeal::of(&card.revision, parts(&card.card));
+    let parts = parts.into_iter().map(|part| {
+        let id = id(&part.index.to_string());
+        command(card, id, CommandBody::RatesPart(part))
+    });
+    parts.chain([command(card, id("seal"), CommandBody::RatesSeal(seal))]).collect()
+}
+
+fn command(card: &RateCard, id: Uuid, body: CommandBody) -> Command {
+    Command {
+        command_id: CommandId(id),
         issued_at: card.issued_at,
         actor: "credits rates apply".to_owned(),
         reason: format!("rate card {}", card.revision),
         reference: card.source.clone(),
         body,
-    };
-    let (parts, seal) = RatesSeal::of(&card.revision, parts(&card.card));
-    let parts = parts.into_iter().map(|part| command(part.index.to_string(), CommandBody::RatesPart(part)));
-    parts.chain([command("seal".to_owned(), CommandBody::RatesSeal(seal))]).collect()
+    }
+}
+
+/// Bytes of the largest part of a card.
+pub(super) fn largest_part(card: &RateCard, parts: &[Card]) -> Result<usize, CliError> {
+    let (parts, _) = RatesSeal::of(&card.revision, parts.to_vec());
+    let sizes = parts.into_iter().map(|part| {
+        let command = command(card, Uuid::nil(), CommandBody::RatesPart(part));
+        encode_payload(&command).map(|payload| payload.len())
+    });
+    Ok(sizes.collect::<Result<Vec<_>, _>>()?.into_iter().max().unwrap_or_default())
 }
 
 /// The card in small parts: as many models in one as are small enough, all else in one of its own.
-fn parts(card: &Card) -> Vec<Card> {
+pub(super) fn parts(card: &Card) -> Vec<Card> {
     let mut parts = Vec::new();
     let small = |size: &mut usize, added: usize| {
         *size += added;
@@ -227,7 +314,7 @@ mod tests {
 
     #[test]
     fn the_same_card_gives_the_same_bytes_in_small_parts() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../rates/2026-11.toml");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../rates/2026-11");
         let card = RateCard::read(&path).unwrap();
         let genesis =
             Genesis { log_id: LogId(Uuid::nil()), root_key: [0; 32], rules_version: 1, partitions: 8 };

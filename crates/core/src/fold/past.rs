@@ -88,7 +88,7 @@ impl ChargedUsage {
     pub const fn subject<'usage>(&'usage self, org: &'usage OrgId) -> Subject<'usage> {
         Subject {
             org,
-            module: &self.module,
+            module: Some(&self.module),
             feature: self.feature.as_ref(),
             provider: &self.provider,
             response_model: Some(&self.model),

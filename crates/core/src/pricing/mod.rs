@@ -1,6 +1,7 @@
 //! Pure: from a usage event and the rates in force to a charge.
 
 mod lines;
+mod trace;
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,6 +13,8 @@ use crate::id::{Label, OrgId};
 use crate::meter::Meter;
 use crate::rates::{AppliedTerms, Currency, PricingTier, Rates, Subject, Variant};
 use crate::usage::{Quantities, Quantity, UsageEvent};
+
+pub use trace::PricingTrace;
 
 use lines::Used;
 
@@ -228,7 +231,7 @@ impl<'usage> Subject<'usage> {
     pub fn of(event: &'usage UsageEvent) -> Self {
         Self {
             org: &event.org_id,
-            module: &event.module,
+            module: Some(&event.module),
             feature: event.feature.as_ref(),
             provider: &event.provider,
             response_model: event.response_model.as_ref(),
@@ -240,8 +243,7 @@ impl<'usage> Subject<'usage> {
 
 fn price_used(call: &Call<'_>, used: Used, rates: &Rates) -> Result<Charge, AmountError> {
     let Call { subject, kind } = call;
-    let names = subject.response_model.into_iter().chain([subject.request_model]);
-    let found = rates.find(subject.provider, names, kind.variant(subject.org), subject.at);
+    let found = rates.find(subject.provider, subject.models(), kind.variant(subject.org), subject.at);
     let tier = found.map(|found| found.tier);
     let exchange = tier.map(|tier| tier.price.currency).filter(|currency| *currency != Currency::USD);
     let exchange = exchange.and_then(|currency| Some((currency, rates.exchange_rate(currency, subject.at)?)));

@@ -329,11 +329,11 @@ impl Rates {
     }
 
     /// The terms that fit a usage event whose model is priced by `tier`, the most specific first.
-    pub fn terms_for(
-        &self,
+    pub fn terms_for<'rates>(
+        &'rates self,
         subject: &Subject<'_>,
         tier: Option<&PricingTier>,
-    ) -> impl Iterator<Item = &Arc<Terms>> {
+    ) -> impl Iterator<Item = &'rates Arc<Terms>> + use<'rates> {
         let (provider, model) = self.named(subject, tier);
         self.terms.fitting(subject, provider, model)
     }
