@@ -10,6 +10,7 @@ mod commit;
 pub mod explain;
 mod outages;
 mod partition;
+mod unpriced;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,6 +35,7 @@ use batch::{Decoded, fold};
 use commit::{Commit, Spares, uncommitted};
 use outages::Outages;
 use partition::InFlight;
+use unpriced::Unpriced;
 
 /// Applies partitions of one log to one ledger.
 #[derive(Debug)]
@@ -52,6 +54,7 @@ pub struct Applier {
     folds: Semaphore,
     outages: Arc<Outages>,
     spares: Spares,
+    unpriced: Unpriced,
 }
 
 /// What an applier may use.
@@ -81,6 +84,7 @@ impl Applier {
             folds: Semaphore::new(limits.folds.max(1)),
             outages: Arc::new(Outages::new(health)),
             spares: Spares::default(),
+            unpriced: Unpriced::default(),
         }
     }
 
@@ -170,6 +174,7 @@ impl Applier {
         })?;
         let number = memory.batch();
         let oldest = decoded.batch.iter().next().map(|record| Timestamp::from_millis(record.append_time_ms));
+        let incomplete = self.unpriced.look(&write.changes.postings);
         let postings = write
             .encode_postings(self.spares.take())
             .map_err(|error| uncommitted(write.start_offset, write.cursor.next_offset, &error))?;
@@ -186,6 +191,7 @@ impl Applier {
             write,
             postings,
             before,
+            incomplete,
             oldest,
         };
         let committing = tokio::spawn(commit.run());

@@ -8,3 +8,4 @@ mod ingest;
 mod ledger;
 mod plans;
 mod rebuild;
+mod repricing;

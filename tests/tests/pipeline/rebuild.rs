@@ -57,7 +57,7 @@ fn owner(pipeline: &Pipeline) -> Command {
     command
 }
 
-fn credits_of_owner(pipeline: &Pipeline, arguments: &[&str]) -> Result<Value> {
+pub(crate) fn credits_of_owner(pipeline: &Pipeline, arguments: &[&str]) -> Result<Value> {
     let output = owner(pipeline).args(arguments).args(["--output", "json"]).output()?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "credits {}: {}", arguments.join(" "), said.trim());

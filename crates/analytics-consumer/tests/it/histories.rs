@@ -227,7 +227,8 @@ fn the_usage_log_sums_up_to_the_ledgers_charges_however_the_log_is_cut() {
         assert_eq!(tables.0, all.0, "seed {seed}, cut at {cuts:?}");
     }
     // The histories do what they are for.
-    for outcome in ["superseded", "corrected", "released", "duplicate", "waiting", "quarantined"] {
+    for outcome in ["superseded", "corrected", "repriced", "released", "duplicate", "waiting", "quarantined"]
+    {
         assert!(made[outcome] > 100, "{made:?}");
     }
 }

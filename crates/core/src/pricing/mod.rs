@@ -42,7 +42,7 @@ pub struct LineRate {
 }
 
 /// Whether all of a usage event has a price.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChargeStatus {
     /// Every line has a rate.
