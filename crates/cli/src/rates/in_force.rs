@@ -147,6 +147,7 @@ impl Age {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use fluxori_core::rates::Rates;
     use fluxori_rate_card::RateCard;
 
     use super::*;
