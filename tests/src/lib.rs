@@ -3,6 +3,7 @@
 pub mod commit_proxy;
 pub mod load;
 mod sql;
+mod sums;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 pub use sql::{sql, try_sql};
+pub use sums::charged;
 
 /// Partitions of every test's log.
 pub const PARTITIONS: u32 = 8;

@@ -1,10 +1,13 @@
 //! Pure: from the records of a range to what is stored of it, by the same admission as the ledger's.
 
+use std::sync::Arc;
+
 use fluxori_analytics::{AnalyticsError, KeptKind, KeptRecord, Loaded, Needed, RangeRows};
 use fluxori_core::command::CommandBody;
 use fluxori_core::digest::Digest;
 use fluxori_core::fold::{Admission, Context, Halt, KnownEvent, Past};
 use fluxori_core::id::{EventId, LogId, OrgId};
+use fluxori_core::rates::SharedRates;
 use fluxori_core::record::{Body, Record, RecordKey};
 use fluxori_core::time::Timestamp;
 use fluxori_core::usage::Violation;
@@ -88,9 +91,10 @@ impl Admitter {
         start: i64,
         now: Timestamp,
         kept: &[KeptRecord],
+        shared: &Arc<SharedRates>,
     ) -> Result<Self, RestoreError> {
-        let mut admitter =
-            Self { partition, context: Context::new(partition, Some(pinned)), past: Past::default() };
+        let context = Context::new(partition, Some(pinned)).sharing(shared);
+        let mut admitter = Self { partition, context, past: Past::default() };
         for kept in kept {
             admitter.restore_one(kept)?;
         }
@@ -157,7 +161,7 @@ impl Admitter {
     pub fn needed(records: &[Record]) -> Needed {
         let mut needed = Needed::default();
         for record in records {
-            if let Some((_, event)) = Past::to_watch(record) {
+            for (_, event) in Past::to_watch(record) {
                 needed.watched.insert(event);
                 needed.events.insert(event);
             }
@@ -201,7 +205,7 @@ impl Admitter {
         self.past.forget_commands();
         self.past.forget_watched();
         let mut watched = Watched::new();
-        for (org, event) in records.iter().filter_map(Past::to_watch) {
+        for (org, event) in records.iter().flat_map(Past::to_watch) {
             self.past.watch(org, event);
             watched.insert((org.clone(), event), None);
         }

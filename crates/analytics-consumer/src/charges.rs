@@ -76,7 +76,9 @@ impl CountedUsage {
         };
         // A foreign id's repetition may have been stamped anew: its rows stay where they are.
         fields.occurred_at = before.usage.event.occurred_at;
-        fields.set_quantities(correction.quantities.clone());
+        if let Some(quantities) = &correction.quantities {
+            fields.set_quantities(quantities.clone());
+        }
         self.usage.event = UsageEvent::new(fields)?.into();
         self.usage.charge = correction.after.charge.clone();
         self.charge_revision = correction.after.revision;

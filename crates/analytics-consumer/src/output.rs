@@ -24,6 +24,8 @@ pub struct Tally {
     pub superseded: u64,
     /// Charges that were corrected by command.
     pub corrected: u64,
+    /// Charges that were put to what the rates in force make of them.
+    pub repriced: u64,
     /// Commands of orgs, rejected ones among them.
     pub commands: u64,
     /// Global commands and ticks.
@@ -45,6 +47,7 @@ impl Tally {
             ("released", self.released),
             ("superseded", self.superseded),
             ("corrected", self.corrected),
+            ("repriced", self.repriced),
             ("command", self.commands),
             ("global", self.global),
             ("duplicate", self.duplicates),
@@ -114,8 +117,9 @@ impl Output {
     }
 
     fn take_command(&mut self, command: AdmittedCommand, place: Place) -> Result<(), AdmitError> {
-        if let Some(correction) = command.correction {
-            self.tally.corrected += 1;
+        let reprices = matches!(command.command.body, CommandBody::Reprice(..));
+        for correction in command.corrections {
+            *(if reprices { &mut self.tally.repriced } else { &mut self.tally.corrected }) += 1;
             self.correct(&correction, place)?;
         }
         for usage in command.released {
@@ -192,7 +196,9 @@ fn keep_command(
 ) -> KeptRecord {
     let command = Some((admitted.command.command_id, admitted.payload_digest));
     match &admitted.command.body {
-        CommandBody::Correct(_, correct) if admitted.rejection.is_none() && admitted.correction.is_none() => {
+        CommandBody::Correct(_, correct)
+            if admitted.rejection.is_none() && admitted.corrections.is_empty() =>
+        {
             let event = Some(correct.event_id);
             KeptRecord { event, command, ..keep(KeptKind::WaitingCorrection, raw, append_time) }
         }

@@ -89,7 +89,7 @@ fn terms(charge: &Charge) -> String {
     if charge.terms.is_standard() {
         String::new()
     } else {
-        serde_json::to_string(&charge.terms).unwrap_or_default()
+        serde_json::to_string(&*charge.terms).unwrap_or_default()
     }
 }
 

@@ -12,6 +12,7 @@ use metrics::{counter, histogram};
 use tokio::sync::Semaphore;
 
 use crate::outages::Outages;
+use crate::unpriced::{self, Incomplete};
 
 /// Encoded postings that are not needed any more, for their memory: fresh pages for every batch would be a tenth of all
 /// work. The last to come is the first to go, because it is still in the processor's cache.
@@ -40,6 +41,8 @@ pub(crate) struct Commit {
     pub(crate) postings: EncodedPostings,
     /// The counters before the batch.
     pub(crate) before: Counters,
+    /// Its charges without a full price.
+    pub(crate) incomplete: Incomplete,
     /// When its first record was appended.
     pub(crate) oldest: Option<Timestamp>,
 }
@@ -47,7 +50,7 @@ pub(crate) struct Commit {
 impl Commit {
     /// Commits the batch and counts what it did.
     pub(crate) async fn run(self) -> Result<(), WorkerEnd> {
-        let Self { ledger, commits, outages, spares, write, postings, before, oldest } = self;
+        let Self { ledger, commits, outages, spares, write, postings, before, incomplete, oldest } = self;
         // Never closed; and if it were, the limit would be all that is lost.
         let _permit = commits.acquire().await;
         let started = Instant::now();
@@ -64,6 +67,7 @@ impl Commit {
             histogram!("ledger_append_to_commit_seconds").record(Duration::from_micros(lag));
         }
         count(before, write.cursor.counters);
+        unpriced::count(&incomplete);
         tracing::debug!(
             partition = write.partition,
             records = write.cursor.next_offset - write.start_offset,

@@ -7,8 +7,10 @@
 
 mod batch;
 mod commit;
+pub mod explain;
 mod outages;
 mod partition;
+mod unpriced;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,6 +18,7 @@ use std::time::Instant;
 
 use fluxori_core::digest::Digest;
 use fluxori_core::fold::FoldError;
+use fluxori_core::rates::SharedRates;
 use fluxori_core::time::Timestamp;
 use fluxori_ledger::{Ledger, LedgerError, Loaded, Needed};
 use fluxori_runtime::retry::{Failure, RetryError};
@@ -26,12 +29,13 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use batch::Bounds;
-pub use partition::AppliedPartition;
+pub use partition::{AppliedPartition, context_of};
 
 use batch::{Decoded, fold};
 use commit::{Commit, Spares, uncommitted};
 use outages::Outages;
 use partition::InFlight;
+use unpriced::Unpriced;
 
 /// Applies partitions of one log to one ledger.
 #[derive(Debug)]
@@ -42,6 +46,7 @@ pub struct Applier {
     bounds: Bounds,
     /// How many partitions share the bounds.
     partitions: Arc<AtomicUsize>,
+    rates: Arc<SharedRates>,
     /// Commits under way at once, over all partitions: fewer than there are connections, so that none waits for one.
     commits: Arc<Semaphore>,
     /// Batches decoded and folded at once, over all partitions: as many as there are processors, because more would only
@@ -49,6 +54,7 @@ pub struct Applier {
     folds: Semaphore,
     outages: Arc<Outages>,
     spares: Spares,
+    unpriced: Unpriced,
 }
 
 /// What an applier may use.
@@ -73,10 +79,12 @@ impl Applier {
             genesis,
             bounds: limits.in_memory,
             partitions: Arc::default(),
+            rates: Arc::default(),
             commits: Arc::new(Semaphore::new(limits.commits.max(1))),
             folds: Semaphore::new(limits.folds.max(1)),
             outages: Arc::new(Outages::new(health)),
             spares: Spares::default(),
+            unpriced: Unpriced::default(),
         }
     }
 
@@ -102,7 +110,8 @@ impl Applier {
         })
         .await
         .map_err(end_of)?;
-        AppliedPartition::new(partition, self.genesis, taken, &self.partitions).map_err(WorkerEnd::Halt)
+        AppliedPartition::new(partition, self.genesis, taken, &self.rates, &self.partitions)
+            .map_err(WorkerEnd::Halt)
     }
 
     async fn load(
@@ -165,6 +174,7 @@ impl Applier {
         })?;
         let number = memory.batch();
         let oldest = decoded.batch.iter().next().map(|record| Timestamp::from_millis(record.append_time_ms));
+        let incomplete = self.unpriced.look(&write.changes.postings);
         let postings = write
             .encode_postings(self.spares.take())
             .map_err(|error| uncommitted(write.start_offset, write.cursor.next_offset, &error))?;
@@ -181,6 +191,7 @@ impl Applier {
             write,
             postings,
             before,
+            incomplete,
             oldest,
         };
         let committing = tokio::spawn(commit.run());

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fluxori_core::digest::Digest;
-use fluxori_core::fold::{Context, Counters, PartitionFold, Past};
+use fluxori_core::fold::{Context, Counters, Halt, PartitionFold, Past};
+use fluxori_core::id::GLOBAL_KEY;
+use fluxori_core::rates::SharedRates;
 use fluxori_core::time::Timestamp;
-use fluxori_ledger::{Cursor, TakenOver};
+use fluxori_ledger::{Cursor, GlobalRecord, TakenOver};
 use fluxori_stream::{Batch, WorkerEnd};
 use tokio::task::JoinHandle;
 
@@ -52,20 +54,37 @@ impl Drop for Counted {
     }
 }
 
+/// The context of a partition after these global records. Its rates are shared with contexts that were given the same
+/// `shared`.
+///
+/// # Errors
+/// The log is another one, or this build is too old for it.
+pub fn context_of(
+    partition: i32,
+    genesis: Option<Digest>,
+    globals: &[GlobalRecord],
+    shared: &Arc<SharedRates>,
+) -> Result<Context, Halt> {
+    let mut context = Context::new(partition, genesis).sharing(shared);
+    let mut past = Past::default();
+    for global in globals {
+        let key = Some(GLOBAL_KEY.as_bytes());
+        let record = fluxori_wire::decode(key, Some(&global.value), global.append_time);
+        _ = context.admit(&mut past, &record)?;
+    }
+    Ok(context)
+}
+
 impl AppliedPartition {
     pub(crate) fn new(
         partition: i32,
         genesis: Digest,
         taken: TakenOver,
+        rates: &Arc<SharedRates>,
         counter: &Arc<AtomicUsize>,
     ) -> Result<Self, String> {
-        let mut context = Context::new(partition, Some(genesis));
-        let mut past = Past::default();
-        for global in taken.globals {
-            let key = Some(fluxori_core::id::GLOBAL_KEY.as_bytes());
-            let record = fluxori_wire::decode(key, Some(&global.value), global.append_time);
-            context.admit(&mut past, &record).map_err(|halt| halt.to_string())?;
-        }
+        let mut context =
+            context_of(partition, Some(genesis), &taken.globals, rates).map_err(|halt| halt.to_string())?;
         let (counters, outcomes) = taken.cursor.as_ref().map_or_else(
             || (Counters::default(), Digest::default()),
             |cursor| {

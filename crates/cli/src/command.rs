@@ -241,7 +241,7 @@ fn said(earlier: Option<CommandBody>, done: impl Fn(&CommandBody) -> String) -> 
 }
 
 /// Waits until the ledger has come to the command.
-async fn wait(
+pub(crate) async fn wait(
     ledger: &Ledger,
     org: &OrgId,
     command_id: CommandId,
@@ -289,7 +289,7 @@ async fn look(
     Ok(None)
 }
 
-fn accepted(outcome: CommandOutcome) -> Result<CommandOutcome, CliError> {
+pub(crate) fn accepted(outcome: CommandOutcome) -> Result<CommandOutcome, CliError> {
     match outcome.rejection {
         Some(rejection) => Err(CliError::Rejected(rejection)),
         None => Ok(outcome),

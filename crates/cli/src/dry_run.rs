@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use fluxori_core::amount::Credits;
 use fluxori_core::command::{Command, CommandBody, CommandKind};
 use fluxori_core::fold::{Allocation, FoldError, OrgState, Outcome};
-use fluxori_core::id::{AllocationId, OrgId, UserId};
+use fluxori_core::id::{AllocationId, EventId, OrgId, UserId};
 use fluxori_core::posting::{Cause, Entry, Posting};
 use fluxori_core::time::Timestamp;
 use fluxori_ledger::{Ledger, Needed};
@@ -101,12 +101,13 @@ pub(crate) async fn run(
 
 /// What the fold needs of the past for a command.
 fn needed(command: &Command, org: &OrgId) -> Needed {
-    let event = match &command.body {
-        CommandBody::Correct(_, correct) => Some(correct.event_id),
-        CommandBody::Release(_, release) => Some(release.event_id),
-        _ => None,
+    let events: Vec<EventId> = match &command.body {
+        CommandBody::Correct(_, correct) => vec![correct.event_id],
+        CommandBody::Release(_, release) => vec![release.event_id],
+        CommandBody::Reprice(_, reprice) => reprice.events.iter().map(|(event, _)| *event).collect(),
+        _ => Vec::new(),
     };
-    let watched: Vec<_> = event.into_iter().map(|event| (org.clone(), event)).collect();
+    let watched: Vec<_> = events.into_iter().map(|event| (org.clone(), event)).collect();
     let released = match &command.body {
         CommandBody::Release(_, release) => vec![(org.clone(), release.event_id, release.billing_digest)],
         _ => Vec::new(),

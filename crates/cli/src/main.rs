@@ -10,7 +10,9 @@ mod correct;
 mod dry_run;
 mod duration;
 mod error;
+mod estimate;
 mod everywhere;
+mod explain;
 mod grant;
 mod keys;
 mod log_init;
@@ -24,6 +26,7 @@ mod promote;
 mod quarantine;
 mod rates;
 mod rebuild;
+mod reprice;
 mod rules;
 mod session;
 mod snapshot;
@@ -139,10 +142,37 @@ enum Word {
     ///   credits correct acme chatcmpl-9x --file used.json --reason 'invoice' --dry-run
     #[command(verbatim_doc_comment)]
     Correct(Box<correct::CorrectArguments>),
+    /// Put charges to what the rates in force make of them
+    ///
+    /// Only shows what would change, by organization, until --publish is given: other than the words for one
+    /// organization, which take --dry-run, this one may reach into all of them. Each charge is priced as of when the usage
+    /// occurred; what is another than before is corrected by commands of up to 100 charges each, and what is void or free
+    /// stays so. Given again, it does what is left, and nothing twice.
+    ///
+    ///   credits reprice --unpriced-only --since 2026-11-01T00:00:00Z --revision 2026-12
+    ///   credits reprice --model gpt-6 --since 2026-11-01T00:00:00Z --revision 2026-12 --publish --reason 'new price'
+    ///   credits reprice --model gpt-6 --org acme --since 2026-11-01T00:00:00Z --revision 2026-12
+    #[command(verbatim_doc_comment)]
+    Reprice(Box<reprice::RepriceArguments>),
     /// Show an organization's balance and its allocations
     Balance(balance::BalanceArguments),
     /// Show an organization's postings, newest first
     Transactions(transactions::TransactionsArguments),
+    /// What will this call cost? Expected and at most, for several models, the cheapest first
+    ///
+    ///   credits estimate acme --model openai/gpt-5 --model anthropic/claude-sonnet-4-6 --messages chat.json
+    ///   credits estimate acme --model openai/gpt-5 --input-tokens 1000 --max-output-tokens 200 --cache-share 0.6
+    #[command(verbatim_doc_comment)]
+    Estimate(estimate::EstimateArguments),
+    /// Why was this charged? Quantities, rates, terms, allocations and later corrections, to the last digit
+    ///
+    /// Reads the event's record from the log, prices it and burns it down once more as of its place, and compares that
+    /// with what was booked. Exits with 1 if they differ.
+    ///
+    ///   credits explain acme 019a1b2c-3d4e-7f50-8a6b-7c8d9e0f1a2b
+    ///   credits explain acme 42 --output json
+    #[command(verbatim_doc_comment)]
+    Explain(explain::ExplainArguments),
     /// Prices of models
     #[command(subcommand, arg_required_else_help = true)]
     Rates(rates::RatesWord),
@@ -287,8 +317,11 @@ async fn carry_out(session: &Session, word: Word) -> Result<(), CliError> {
         Word::Plan(PlanWord::Seats(arguments)) => plan::seats(session, &arguments).await,
         Word::Plan(PlanWord::Users(arguments)) => plan::users(session, &arguments).await,
         Word::Correct(arguments) => correct::run(session, &arguments).await,
+        Word::Reprice(arguments) => reprice::run(session, &arguments).await,
         Word::Balance(arguments) => balance::run(session, &arguments).await,
         Word::Transactions(arguments) => transactions::run(session, &arguments).await,
+        Word::Estimate(arguments) => estimate::run(session, &arguments).await,
+        Word::Explain(arguments) => explain::run(session, &arguments).await,
         Word::Rates(word) => rates::run(session, &word).await,
         Word::Ledger(LedgerWord::Migrate) => migrate::run(session).await,
         Word::Ledger(LedgerWord::Verify(arguments)) => verify::run(session, &arguments).await,

@@ -16,6 +16,17 @@ pub(crate) fn records(what: &'static str, total: i64) -> ProgressBar {
     bar
 }
 
+/// A counter of whatever; `what` says what is done with it.
+pub(crate) fn counter(what: &'static str) -> ProgressBar {
+    let bar = ProgressBar::no_length();
+    if let Ok(style) = ProgressStyle::with_template("{prefix} {spinner} {human_pos}, {per_sec}") {
+        bar.set_style(style);
+    }
+    bar.set_prefix(what);
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
 /// A number of records as bars count them.
 pub(crate) fn count(records: usize) -> u64 {
     u64::try_from(records).unwrap_or_default()

@@ -7,6 +7,7 @@ mod import;
 mod in_force;
 mod list;
 mod show;
+mod unpriced;
 
 use clap::Subcommand;
 
@@ -52,6 +53,10 @@ pub(crate) enum RatesWord {
     ///   credits rates show claude-sonnet-4-6 --provider aws.bedrock --at 2026-03-01T00:00:00Z
     #[command(verbatim_doc_comment)]
     Show(show::ShowArguments),
+    /// Show usage that has no full price as it is now, by model, with the names in the rates that are most like it
+    ///
+    /// Apply a rate card with what is missing, then `credits reprice --unpriced-only`.
+    Unpriced(unpriced::UnpricedArguments),
 }
 
 pub(crate) async fn run(session: &Session, word: &RatesWord) -> Result<(), CliError> {
@@ -62,5 +67,6 @@ pub(crate) async fn run(session: &Session, word: &RatesWord) -> Result<(), CliEr
         RatesWord::Apply(arguments) => apply::run(session, arguments).await,
         RatesWord::List(arguments) => list::run(session, arguments).await,
         RatesWord::Show(arguments) => show::run(session, arguments).await,
+        RatesWord::Unpriced(arguments) => unpriced::unpriced(session, arguments).await,
     }
 }

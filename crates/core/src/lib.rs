@@ -5,6 +5,7 @@
 pub mod amount;
 pub mod command;
 pub mod digest;
+pub mod estimate;
 pub mod fold;
 pub mod id;
 pub mod meter;

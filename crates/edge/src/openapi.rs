@@ -10,7 +10,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Components, Content, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{IntoResponses, Modify, OpenApi, ToSchema};
 
-use crate::{allocations, balance, check, commands, transactions};
+use crate::{allocations, balance, check, commands, estimate, explain, transactions};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -25,6 +25,8 @@ use crate::{allocations, balance, check, commands, transactions};
         allocations::post_allocation,
         commands::get_command,
         transactions::get_transactions,
+        explain::get_explanation,
+        estimate::post_estimate,
         get_openapi
     ),
     components(schemas(ProblemBody)),

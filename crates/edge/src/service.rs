@@ -26,9 +26,10 @@ use tokio_util::sync::CancellationToken;
 use crate::at_least::Progress;
 use crate::lag::Watermarks;
 use crate::limit::{Limits, limit};
+use crate::rates::RatesInForce;
 use crate::refusal::{NO_LEDGER, Refusal};
 use crate::state::Edge;
-use crate::{allocations, balance, check, commands, openapi, transactions};
+use crate::{allocations, balance, check, commands, estimate, explain, openapi, transactions};
 
 /// Largest body, in bytes.
 pub(crate) const MAX_BODY_BYTES: usize = 256 << 10;
@@ -85,6 +86,7 @@ pub(crate) async fn serve(context: Context) -> Result<(), EdgeError> {
         publisher: Publisher::new(&options)?,
         reader: reader.clone(),
         log: OnceLock::new(),
+        rates: RatesInForce::new(ledger.clone()),
         ledger,
         issuer,
     });
@@ -135,7 +137,12 @@ fn router(edge: Arc<Edge>, keys: &ApiKeys, limits: Limits, deadline: Duration) -
         .route("/v1/allocations", post(allocations::post_allocation))
         .route("/v1/commands/{id}", get(commands::get_command))
         .route("/v1/transactions", get(transactions::get_transactions))
+        .route("/v1/transactions/{id}/explain", get(explain::get_explanation))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .route(
+            "/v1/estimate",
+            post(estimate::post_estimate).layer(DefaultBodyLimit::max(estimate::MAX_BODY_BYTES)),
+        )
         .layer(middleware::from_fn_with_state(deadline, in_time))
         .layer(middleware::from_fn_with_state(limits, limit))
         .with_state(edge);
@@ -233,6 +240,7 @@ mod tests {
             .unwrap(),
             reader: LogReader::new("127.0.0.1:1", "none").unwrap(),
             log: log.map_or_else(OnceLock::new, OnceLock::from),
+            rates: RatesInForce::new(ledger.clone()),
             ledger,
             issuer: Issuer::new(LogId(uuid::Uuid::nil()), "edge", [7; 32]),
         };
@@ -258,7 +266,13 @@ mod tests {
     async fn every_route_but_the_description_wants_a_key_and_one_for_the_org() {
         let router = alone(None);
         assert_eq!(ask(&router, "/openapi.json", None).await.status(), 200);
-        for path in ["/v1/balance", "/v1/transactions", "/v1/commands/01a20458-26b9-73d1-9316-2ea71ccd4448"] {
+        for path in [
+            "/v1/balance",
+            "/v1/transactions",
+            "/v1/transactions/7/explain",
+            "/v1/commands/01a20458-26b9-73d1-9316-2ea71ccd4448",
+        ] {
+            let router = alone(None);
             assert_eq!(ask(&router, path, None).await.status(), 401, "{path}");
             let other = ask(&router, &format!("{path}?org_id=globex"), Some("acme's")).await;
             assert_eq!(other.status(), 403, "{path}");

@@ -13,12 +13,14 @@ use fluxori_wire::{Issuer, Position};
 
 use crate::at_least::{Progress, wanted_offset};
 use crate::lag::Watermarks;
+use crate::rates::RatesInForce;
 use crate::refusal::Refusal;
 
 /// The edge's connections and what it knows of the log.
 #[derive(Debug)]
 pub(crate) struct Edge {
     pub(crate) ledger: Ledger,
+    pub(crate) rates: RatesInForce,
     pub(crate) publisher: Publisher,
     pub(crate) reader: LogReader,
     pub(crate) issuer: Issuer,

@@ -1,6 +1,8 @@
 //! Reads of the ledger: each is one statement, or one snapshot, so that what it returns belongs together.
 
+mod charges;
 mod cursors;
+mod explain;
 mod operator;
 mod outcomes;
 mod plans;
@@ -9,8 +11,10 @@ mod tiers;
 mod transactions;
 mod verify;
 
+pub use charges::{ChargeFilter, ChargePlace, IncompleteUsage, ModelNames};
 pub use cursors::PartitionCursor;
 pub(crate) use cursors::cursors as cursors_in;
+pub use explain::{MAX_POSTINGS_SINCE, PostingHistory, PostingName};
 pub use operator::{FoldSnapshot, QuarantinedBytes};
 pub use outcomes::{CommandOutcome, QuarantineFilter, QuarantinedRecord};
 pub use snapshot::{OrgSnapshot, OrgSums, Organization};

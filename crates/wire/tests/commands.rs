@@ -12,7 +12,7 @@ use fluxori_core::amount::{Rounding, RoundingRule};
 use fluxori_core::command::{
     Account, Adjust, AllocationKind, Change, Command, CommandBody, CommandKind, Correct, Dismiss, Extend,
     Genesis, Grant, IssueKey, OverdraftPolicy, Plan, PlanItem, PlanPeriod, Policy, RatesPart, RatesSeal,
-    Release, Scope, SetPlan, Share, Transfer,
+    Release, Reprice, Scope, SetPlan, Share, Transfer,
 };
 use fluxori_core::digest::Digest;
 use fluxori_core::id::{AllocationId, CommandId, EventId, GLOBAL_KEY, LogId, OrgId};
@@ -43,7 +43,8 @@ fn every_kind() -> BTreeSet<CommandKind> {
     // A key may name any kind; the fold says which of them only the root may give.
     serde_json::from_str(
         r#"["genesis", "issue_key", "revoke_key", "set_rules", "rates", "open_org", "grant", "adjust", "transfer",
-            "extend", "suspend", "resume", "set_policy", "set_plan", "correct", "release", "dismiss"]"#,
+            "extend", "suspend", "resume", "set_policy", "set_plan", "correct", "reprice",
+            "release", "dismiss"]"#,
     )
     .unwrap()
 }
@@ -232,6 +233,13 @@ fn org_bodies() -> Vec<CommandBody> {
         CommandBody::SetPlan(org(), SetPlan { effective_at: AT, plan: None }),
         correct(Change::Void),
         correct(Change::Replace(Box::new(quantities()))),
+        CommandBody::Reprice(
+            org(),
+            Reprice {
+                rates: "2026-11".parse().unwrap(),
+                events: vec![(EVENT, 1), (EventId(Uuid::from_u128(9)), 2)],
+            },
+        ),
         CommandBody::Release(org(), Release { event_id: EVENT, billing_digest: Digest([4; 32]) }),
         CommandBody::Dismiss(org(), Dismiss { offset: 42 }),
     ]

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use fluxori_core::command::{
     Account, Adjust, AllocationKind, Change, Command, CommandBody, CommandKind, Correct, Dismiss, Extend,
-    Genesis, Grant, IssueKey, OverdraftPolicy, Plan, PlanItem, Policy, RatesSeal, Release, Scope, SetPlan,
-    Share, Transfer,
+    Genesis, Grant, IssueKey, OverdraftPolicy, Plan, PlanItem, Policy, RatesSeal, Release, Reprice, Scope,
+    SetPlan, Share, Transfer,
 };
 use fluxori_core::digest::Digest;
 use fluxori_core::fold::{Context, Counters, Outcome, PartitionFold, Past};
@@ -54,7 +54,7 @@ fn fold(log: &str) -> (PartitionFold, String) {
         decode(Some(&unhex(key)), Some(&unhex(value)), append_time)
     };
     let records: Vec<Record> = log.lines().map(read).collect();
-    for (org, event) in records.iter().filter_map(Past::to_watch) {
+    for (org, event) in records.iter().flat_map(Past::to_watch) {
         fold.watch(&mut past, org, event);
     }
     for record in records {
@@ -193,6 +193,7 @@ impl Recorder {
             CommandKind::SetPolicy,
             CommandKind::SetPlan,
             CommandKind::Correct,
+            CommandKind::Reprice,
             CommandKind::Release,
             CommandKind::Dismiss,
         ];
@@ -211,13 +212,48 @@ impl Recorder {
         let price = Price::new("2025-08-07T00:00:00Z".parse().unwrap(), rates);
         let mut gpt5 = ModelRates::new("openai".parse().unwrap(), "gpt-5".parse().unwrap(), vec![price]);
         gpt5.aliases = vec!["gpt-5-latest".parse().unwrap()];
-        let card = Card { models: vec![gpt5], ..Card::default() };
-        let (parts, seal) = RatesSeal::of(&"golden-1".parse().unwrap(), vec![card]);
-        for part in parts {
-            log.org_command(CommandBody::RatesPart(part));
-        }
-        log.org_command(CommandBody::RatesSeal(seal));
+        log.rates("golden-1", Card { models: vec![gpt5], ..Card::default() });
         log
+    }
+
+    fn rates(&mut self, revision: &str, card: Card) {
+        let (parts, seal) = RatesSeal::of(&revision.parse().unwrap(), vec![card]);
+        for part in parts {
+            self.org_command(CommandBody::RatesPart(part));
+        }
+        self.org_command(CommandBody::RatesSeal(seal));
+    }
+
+    /// Usage without a price is charged something meanwhile, and then its price, beside charges that stay and one that
+    /// becomes less.
+    fn repricing(&mut self) {
+        let table = |text: &str| serde_json::from_str(text).unwrap();
+        let price = |text: &str| Price::new("2025-08-07T00:00:00Z".parse().unwrap(), table(text));
+        let model = |name: &str, price| {
+            ModelRates::new("openai".parse().unwrap(), name.parse().unwrap(), vec![price])
+        };
+        let meantime = r#"{"org": "acme", "provisional": {"input": "1", "output": "1"}}"#;
+        let terms = vec![serde_json::from_str(meantime).unwrap()];
+        self.rates("golden-2", Card { terms, ..Card::default() });
+        self.usage("acme", 60, |event| event.request_model = "unknown-model".parse().unwrap());
+        self.usage("acme", 61, |event| event.own_key = true);
+        self.usage("acme", 62, |_| ());
+        let unknown = price(r#"{"input": "20", "output": "30.000001"}"#);
+        let gpt5 = price(r#"{"input": "1", "output": "8"}"#);
+        let terms = vec![serde_json::from_str(r#"{"org": "acme", "markup": "1.1"}"#).unwrap()];
+        let models = vec![model("unknown-model", unknown), model("gpt-5", gpt5)];
+        self.rates("golden-3", Card { models, terms, ..Card::default() });
+        let events =
+            |ids: &[(u32, i32)]| ids.iter().map(|(id, revision)| (event_id(*id), *revision)).collect();
+        for (rates, ids) in [
+            ("golden-2", &[(60, 1)][..]),
+            ("golden-3", &[(60, 1), (61, 1), (62, 1), (21, 1), (10, 2), (11, 1)]),
+            ("golden-3", &[(60, 1), (62, 2)]),
+            ("golden-3", &[(60, 2), (999, 1)]),
+        ] {
+            let reprice = Reprice { rates: rates.parse().unwrap(), events: events(ids) };
+            self.org_command(CommandBody::Reprice("acme".parse().unwrap(), reprice));
+        }
     }
 
     fn record() -> String {
@@ -266,6 +302,7 @@ impl Recorder {
         log.give(&root, CommandBody::SetRules(1));
         log.corrections(first);
         log.plans();
+        log.repricing();
         let key = log.issuer.key_id();
         log.give(&root, CommandBody::RevokeKey(key));
         log.grant("acme", "1", |_| ());

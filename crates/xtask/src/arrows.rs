@@ -8,8 +8,10 @@ use serde_json::Value;
 use crate::cargo::{cargo, output};
 
 /// What each crate of ours may depend on among ours. Services may use everything here but one another.
-const OURS: [(&str, &[&str]); 15] = [
+const OURS: [(&str, &[&str]); 17] = [
     ("fluxori-core", &[]),
+    ("fluxori-tokens", &[]),
+    ("fluxori-estimate", &["fluxori-core", "fluxori-tokens"]),
     ("fluxori-runtime", &[]),
     ("fluxori-stream", &[]),
     ("fluxori-stack", &[]),
@@ -31,6 +33,8 @@ const OURS: [(&str, &[&str]); 15] = [
 
 const LIBRARIES: &[&str] = &[
     "fluxori-core",
+    "fluxori-tokens",
+    "fluxori-estimate",
     "fluxori-wire",
     "fluxori-rate-card",
     "fluxori-stream",
@@ -45,6 +49,8 @@ const LIBRARIES: &[&str] = &[
 
 const LIBRARIES_OF_SERVICES: &[&str] = &[
     "fluxori-core",
+    "fluxori-tokens",
+    "fluxori-estimate",
     "fluxori-wire",
     "fluxori-rate-card",
     "fluxori-stream",

@@ -18,6 +18,8 @@ enum Name {
     Fold,
     /// Pricing with the shipped rate card; the floor is one look-up and three products.
     Rates,
+    /// Counting tokens, beside tiktoken-rs, and what it costs on text that is slow to tokenize elsewhere.
+    Tokens,
     /// The ledger consumer on the real Kafka and Postgres; the floor is plain SQL with the same rows.
     Ledger(LedgerArguments),
 }
@@ -39,12 +41,16 @@ struct LedgerArguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.name {
-        Name::Fold => run_command(&mut release("run", &["--quiet", "--package", "benches", "--bin", "fold"])),
-        Name::Rates => {
-            run_command(&mut release("run", &["--quiet", "--package", "benches", "--bin", "rates"]))
-        }
+        Name::Fold => run_binary("fold"),
+        Name::Rates => run_binary("rates"),
+        Name::Tokens => run_binary("tokens"),
         Name::Ledger(arguments) => run_ledger(arguments),
     }
+}
+
+/// A benchmark that needs no servers.
+fn run_binary(name: &str) -> Result<()> {
+    run_command(&mut release("run", &["--quiet", "--package", "benches", "--bin", name]))
 }
 
 fn release(word: &str, arguments: &[&str]) -> std::process::Command {

@@ -1,7 +1,7 @@
 //! Corrections, superseding events and releases: the ledger, the usage log and its rollups stay one.
 
-use anyhow::{Context as _, Result, ensure};
-use e2e::{ago, balance_at, emit, eventually, grant, publish, shared, text, unique, usage, verify};
+use anyhow::{Context as _, Result};
+use e2e::{ago, balance_at, charged, emit, grant, publish, shared, text, unique, usage, verify};
 use fluxori_core::command::{Change, Command, CommandBody, Correct, Release};
 use fluxori_core::id::{CommandId, OrgId};
 use fluxori_core::usage::{Quantities, UsageEvent};
@@ -63,36 +63,9 @@ impl Org<'_> {
         self.command(|org| CommandBody::Release(org, Release { event_id, billing_digest }))
     }
 
-    /// Events and credits: of the usage log and both rollups.
-    fn sums(&self) -> Result<Vec<(String, String)>> {
-        let raw = "sum(row_sign) AS n, sum(credits * row_sign) AS c FROM credit_usage_log";
-        let rollup = |view: &str| format!("sum(events) AS n, sum(credits) AS c FROM {view}");
-        let ways = [raw.to_owned(), rollup("v_usage_hourly"), rollup("v_usage_daily")];
-        let sum = |way: &String| {
-            let query = format!(
-                "SELECT toString(n) AS events, toString(c) AS credits FROM (SELECT {way} WHERE org_id = '{}')",
-                self.name
-            );
-            let rows = self.pipeline.clickhouse(&query)?;
-            let row = rows.first().context("no row")?;
-            Ok((text(row, "events")?.to_owned(), text(row, "credits")?.to_owned()))
-        };
-        ways.iter().map(sum).collect()
-    }
-
     /// The usage log comes to the ledger's charges, by all ways.
     fn expect(&self, events: u32, credits: &str) -> Result<()> {
-        let expected = (events.to_string(), credits.to_owned());
-        eventually("ledger, usage log and rollups say the same", || {
-            let sums = self.sums()?;
-            ensure!(sums.iter().all(|sum| *sum == expected), "{sums:?} and not {expected:?}");
-            let listed = self.pipeline.credits(&["org", "list", "--output", "json"])?;
-            let orgs = listed.get("orgs").and_then(Value::as_array).context("no orgs")?;
-            let mine = orgs.iter().find(|org| org.get("org_id") == Some(&json!(self.name)));
-            let charged = text(mine.context("the org is not listed")?, "debited")?;
-            ensure!(charged == credits, "the ledger charged {charged} and not {credits}");
-            Ok(Some(()))
-        })
+        charged(self.pipeline, &self.name, events, credits)
     }
 }
 

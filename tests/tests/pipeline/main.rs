@@ -2,9 +2,11 @@
 
 mod commands;
 mod corrections;
+mod explain;
 mod faults;
 mod ingest;
 mod ledger;
 mod plans;
 mod rates;
 mod rebuild;
+mod repricing;

@@ -57,7 +57,7 @@ fn owner(pipeline: &Pipeline) -> Command {
     command
 }
 
-fn credits_of_owner(pipeline: &Pipeline, arguments: &[&str]) -> Result<Value> {
+pub(crate) fn credits_of_owner(pipeline: &Pipeline, arguments: &[&str]) -> Result<Value> {
     let output = owner(pipeline).args(arguments).args(["--output", "json"]).output()?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "credits {}: {}", arguments.join(" "), said.trim());
@@ -350,7 +350,7 @@ fn verify_names_the_first_posting_that_was_tampered_with_and_a_rebuild_mends_it(
         ),
         (
             "DELETE FROM ledger.credit_pricing_tiers WHERE model = 'gpt-5'".to_owned(),
-            "the price of gpt-5 at openai from ".to_owned(),
+            "the price openai/gpt-5".to_owned(),
         ),
     ] {
         sql(&pipeline, &tampering)?;

@@ -14,7 +14,7 @@ use fluxori_core::time::Timestamp;
 use fluxori_core::usage::{Certainty, Quantities, Quantity, UsageEvent, UsageFields};
 
 use crate::admitter::{Tables, run_cut, whole};
-use crate::log::{BEGAN_MS, LOG, Log, event, late, superseding, uncertain};
+use crate::log::{BEGAN_MS, FIRST_RATES, LOG, Log, event, late, superseding, uncertain};
 
 /// Pseudo-random numbers (SplitMix64), the same in every run.
 struct Random(u64);
@@ -85,6 +85,7 @@ fn history(seed: u64, steps: usize, events: u64) -> Log {
     let mut random = Random(seed);
     let mut log = Log::new(1);
     let mut past: Vec<UsageEvent> = Vec::new();
+    let mut rates = FIRST_RATES.to_owned();
     for step in 0..steps {
         // Mostly new ids, sometimes one that was used before.
         let id = if random.is(6) {
@@ -101,6 +102,7 @@ fn history(seed: u64, steps: usize, events: u64) -> Log {
             1 => log.tick(),
             2 if random.is(3) => {
                 let (revision, price) = (format!("r{step}"), random.one_of(&["1", "2.5", "7"]));
+                rates.clone_from(&revision);
                 log.rates(10_000 + 2 * u128::try_from(step).unwrap(), &revision, price);
             }
             3..=5 => {
@@ -117,6 +119,21 @@ fn history(seed: u64, steps: usize, events: u64) -> Log {
                 past.push(event);
             }
             12..=13 => log.release(id, &known(&mut random, &past)),
+            14 if !past.is_empty() => {
+                let of = known(&mut random, &past).org_id.clone();
+                let count = usize::try_from(1 + random.below(8)).unwrap();
+                let charged = past.iter().rev().filter(|event| event.org_id == of && !random.is(4));
+                let mut events: Vec<(EventId, i32)> = Vec::new();
+                for event in charged {
+                    if events.len() < count && events.iter().all(|(id, _)| *id != event.event_id) {
+                        events.push((event.event_id, 1));
+                    }
+                }
+                for (_, revision) in &mut events {
+                    *revision = random.one_of(&[1, 1, 2, 3]);
+                }
+                log.reprice(of.as_str(), id, &rates, events);
+            }
             _ => {
                 let event = known(&mut random, &past);
                 let change = match random.is(3) {
@@ -147,7 +164,7 @@ fn of_ledger(log: &Log) -> Sums {
         PartitionFold::new(Context::new(0, Some(log.genesis)), Counters::default(), Digest::default());
     let (mut past, mut counts) = (Past::default(), BTreeMap::new());
     let records = Admitter::decode(&log.records);
-    for (org, event) in records.iter().filter_map(Past::to_watch) {
+    for (org, event) in records.iter().flat_map(Past::to_watch) {
         fold.watch(&mut past, org, event);
     }
     for record in &records {
@@ -210,7 +227,8 @@ fn the_usage_log_sums_up_to_the_ledgers_charges_however_the_log_is_cut() {
         assert_eq!(tables.0, all.0, "seed {seed}, cut at {cuts:?}");
     }
     // The histories do what they are for.
-    for outcome in ["superseded", "corrected", "released", "duplicate", "waiting", "quarantined"] {
+    for outcome in ["superseded", "corrected", "repriced", "released", "duplicate", "waiting", "quarantined"]
+    {
         assert!(made[outcome] > 100, "{made:?}");
     }
 }
@@ -239,7 +257,7 @@ async fn real_tables_hold_the_same_rows_and_their_rollups_the_same_sums() {
 async fn fill(analytics: &Analytics, log: &Log, all: &Tables, random: &mut Random) -> Vec<UsageAt> {
     let (mut made, mut ranges) = (Tables::default(), Vec::new());
     let (mut now, mut rest) = (Timestamp::MIN, log.records.clone());
-    let mut admitter = Admitter::restore(0, log.genesis, 0, now, &[]).unwrap();
+    let mut admitter = Admitter::restore(0, log.genesis, 0, now, &[], &Default::default()).unwrap();
     while !rest.is_empty() {
         let end = rest.end().min(rest.start() + 1 + i64::try_from(random.below(60)).unwrap());
         let (batch, after) = rest.split_at(end);
@@ -248,7 +266,8 @@ async fn fill(analytics: &Analytics, log: &Log, all: &Tables, random: &mut Rando
         if random.is(2) {
             let kept = analytics.kept_records(0, range.start).await.unwrap();
             assert_eq!(kept, all.kept(range.start));
-            admitter = Admitter::restore(0, log.genesis, range.start, now, &kept).unwrap();
+            admitter =
+                Admitter::restore(0, log.genesis, range.start, now, &kept, &Default::default()).unwrap();
         }
         let records = Admitter::decode(&batch);
         let loaded = analytics.load(0, range.start, &Admitter::needed(&records)).await.unwrap();

@@ -3,7 +3,7 @@
 use fluxori_core::amount::Credits;
 use fluxori_core::command::{
     Account, AllocationKind, Change, Command, CommandBody, CommandKind, Correct, Genesis, Grant, IssueKey,
-    RatesSeal, Release, Scope,
+    RatesSeal, Release, Reprice, Scope,
 };
 use fluxori_core::digest::Digest;
 use fluxori_core::id::{CommandId, EventId, GLOBAL_KEY, LogId, Model, Module, OrgId, Provider};
@@ -18,6 +18,8 @@ use uuid::Uuid;
 pub(crate) const LOG: LogId = LogId(Uuid::from_u128(7));
 /// The append time of the first record, in milliseconds.
 pub(crate) const BEGAN_MS: i64 = 1_795_000_000_000;
+/// The revision of the rates that every log begins with.
+pub(crate) const FIRST_RATES: &str = "2026-11";
 
 pub(crate) struct Log {
     pub(crate) records: Batch,
@@ -46,21 +48,35 @@ impl Log {
         let key = CommandBody::IssueKey(IssueKey {
             issuer: "cli".into(),
             public_key: log.issuer.public_key(),
-            kinds: [CommandKind::Grant, CommandKind::Rates, CommandKind::Correct, CommandKind::Release]
-                .into(),
+            kinds: [
+                CommandKind::Grant,
+                CommandKind::Rates,
+                CommandKind::Correct,
+                CommandKind::Reprice,
+                CommandKind::Release,
+            ]
+            .into(),
         });
         log.push(GLOBAL_KEY, &log.root.sign(&command(2, key)).unwrap());
-        log.rates(3, "2026-11", "1.25");
+        log.rates(3, FIRST_RATES, "1.25");
         log
     }
 
-    /// Puts rates in force by the commands `id` and `id + 1`: gpt-5 at so many US dollars per million input tokens.
+    /// Puts rates in force by the commands `id` and `id + 1`: gpt-5 at so many US dollars per million input tokens. Later ones
+    /// have a price for the model `unknown`, too, and a markup for globex.
     pub(crate) fn rates(&mut self, id: u128, revision: &str, input: &str) {
         let rates = [(Meter::Input, input), (Meter::Output, "10")];
         let rates = rates.into_iter().map(|(meter, rate)| (meter, rate.parse().unwrap())).collect();
         let price = Price::new("2025-08-07T00:00:00Z".parse().unwrap(), rates);
-        let gpt5 = ModelRates::new("openai".parse().unwrap(), "gpt-5".parse().unwrap(), vec![price]);
-        let card = Card { models: vec![gpt5], ..Card::default() };
+        let model = |name: &str| {
+            ModelRates::new("openai".parse().unwrap(), name.parse().unwrap(), vec![price.clone()])
+        };
+        let mut card = Card { models: vec![model("gpt-5")], ..Card::default() };
+        if revision != FIRST_RATES {
+            card.models.push(model("unknown"));
+            let markup = format!(r#"{{"org": "globex", "markup": "1.{input}"}}"#).replace("1.2.5", "1.25");
+            card.terms.push(serde_json::from_str(&markup).unwrap());
+        }
         let (parts, seal) = RatesSeal::of(&revision.parse().unwrap(), vec![card]);
         parts.into_iter().for_each(|part| self.command(GLOBAL_KEY, id, CommandBody::RatesPart(part)));
         self.command(GLOBAL_KEY, id + 1, CommandBody::RatesSeal(seal));
@@ -118,6 +134,12 @@ impl Log {
 
     pub(crate) fn change(&mut self, org: &str, id: u128, correct: Correct) {
         self.command(org, id, CommandBody::Correct(OrgId::new(org).unwrap(), correct));
+    }
+
+    /// Reprices events, each looked at with this revision of its charge.
+    pub(crate) fn reprice(&mut self, org: &str, id: u128, rates: &str, events: Vec<(EventId, i32)>) {
+        let reprice = Reprice { rates: rates.parse().unwrap(), events };
+        self.command(org, id, CommandBody::Reprice(OrgId::new(org).unwrap(), reprice));
     }
 
     /// Releases an event from the quarantine.

@@ -90,7 +90,7 @@ impl Memory {
         let context = decoded.context(fold);
         for record in &decoded.records {
             let Some(org) = context.owner(record) else { continue };
-            if let Some((org, event)) = Past::to_watch(record) {
+            for (org, event) in Past::to_watch(record) {
                 asked.needed.watched.push((org.clone(), event));
                 asked.events.push((org, event));
             }

@@ -36,7 +36,7 @@ impl Decoded {
 
     /// Whether a record of the batch corrects, supersedes or releases an event.
     pub(crate) fn watches(&self) -> bool {
-        self.records.iter().any(|record| Past::to_watch(record).is_some())
+        self.records.iter().any(|record| Past::to_watch(record).next().is_some())
     }
 
     /// The context in which the batch is read; of a log's first batch, after its genesis.

@@ -401,7 +401,7 @@ fn did(event: &Arc<UsageEvent>, superseded: bool) -> BatchWrite {
         org: event.org_id.clone(),
         event_id: event.event_id,
         by: CorrectedBy::Usage(Arc::clone(event), billing_digest),
-        quantities: event.quantities(),
+        quantities: Some(event.quantities()),
         after: before.clone(),
         before,
     };

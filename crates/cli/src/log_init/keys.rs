@@ -38,6 +38,7 @@ const ISSUERS: [(&str, &[CommandKind]); 3] = [
             CommandKind::SetPolicy,
             CommandKind::SetPlan,
             CommandKind::Correct,
+            CommandKind::Reprice,
             CommandKind::Release,
             CommandKind::Dismiss,
         ],

@@ -10,7 +10,7 @@ use fluxori_core::time::Timestamp;
 use fluxori_runtime::clock;
 use serde::Serialize;
 
-use super::in_force::{self, Tier, at_time, matched};
+use super::in_force::{Tier, at_time, matched};
 use crate::error::CliError;
 use crate::output::{table, time};
 use crate::session::Session;
@@ -61,7 +61,7 @@ struct Shown {
 }
 
 pub(crate) async fn run(session: &Session, arguments: &ShowArguments) -> Result<(), CliError> {
-    let rates = in_force::rates(session).await?;
+    let rates = session.rates().await?;
     let at = arguments.at.unwrap_or_else(|| clock::now().into());
     let answer = find(&rates, &arguments.model, arguments.provider.as_ref(), at);
     let found = !answer.models.is_empty();

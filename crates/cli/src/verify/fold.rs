@@ -113,7 +113,7 @@ impl Folded {
         for raw in batch.iter().filter(|raw| is_folded(self.only.as_ref(), raw)) {
             let append_time = Timestamp::from_millis(raw.append_time_ms);
             let record = fluxori_wire::decode(raw.key, raw.value, append_time);
-            if let Some((org, event)) = Past::to_watch(&record) {
+            for (org, event) in Past::to_watch(&record) {
                 self.fold.watch(&mut self.past, org, event);
             }
         }

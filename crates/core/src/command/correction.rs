@@ -1,7 +1,7 @@
 //! Pure: corrections of what was charged, and decisions about the quarantine.
 
 use crate::digest::Digest;
-use crate::id::EventId;
+use crate::id::{EventId, RevisionId};
 use crate::usage::Quantities;
 
 /// Corrects the charge of a usage event at the prices of the original.
@@ -23,6 +23,19 @@ pub enum Change {
     Void,
     /// This was used.
     Replace(Box<Quantities>),
+}
+
+/// Most events of one [`Reprice`].
+pub const MAX_REPRICED: usize = 100;
+
+/// Puts charges to what the prices and terms in force make of them, as of when the usage occurred.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reprice {
+    /// The revision of the rates that was looked at: nothing is done where another one was sealed last.
+    pub rates: RevisionId,
+    /// Which events, each with the revision of its charge that was looked at. One whose charge has changed meanwhile is
+    /// left as it is. 1 to [`MAX_REPRICED`], each once.
+    pub events: Vec<(EventId, i32)>,
 }
 
 /// Names usage in the quarantine, wherever in the log it lies.

@@ -17,7 +17,7 @@ use crate::rates::{Card, part_digest, revision_digest};
 use crate::time::Timestamp;
 
 pub use allocation::{Account, Adjust, AllocationKind, Extend, Grant, PlanPeriod, Scope, Transfer};
-pub use correction::{Change, Correct, Dismiss, Release};
+pub use correction::{Change, Correct, Dismiss, MAX_REPRICED, Release, Reprice};
 pub use plan::{MAX_ITEMS, MAX_PLAN_USERS, Plan, PlanItem, SetPlan, Share};
 
 /// What precedes the log's id and the payload in the bytes that are signed.
@@ -75,6 +75,8 @@ pub enum CommandBody {
     SetPlan(OrgId, SetPlan),
     /// Corrects the charge of a usage event.
     Correct(OrgId, Correct),
+    /// Puts charges to what the rates in force make of them.
+    Reprice(OrgId, Reprice),
     /// Applies usage that lies in the quarantine.
     Release(OrgId, Release),
     /// Marks a record in the quarantine as done with.
@@ -115,6 +117,8 @@ pub enum CommandKind {
     SetPlan,
     /// Correcting a charge.
     Correct,
+    /// Repricing charges.
+    Reprice,
     /// Releasing from the quarantine.
     Release,
     /// Dismissing from the quarantine.
@@ -141,6 +145,7 @@ impl CommandKind {
             Self::SetPolicy => "set_policy",
             Self::SetPlan => "set_plan",
             Self::Correct => "correct",
+            Self::Reprice => "reprice",
             Self::Release => "release",
             Self::Dismiss => "dismiss",
         }
@@ -173,6 +178,7 @@ impl CommandBody {
             Self::SetPolicy(..) => CommandKind::SetPolicy,
             Self::SetPlan(..) => CommandKind::SetPlan,
             Self::Correct(..) => CommandKind::Correct,
+            Self::Reprice(..) => CommandKind::Reprice,
             Self::Release(..) => CommandKind::Release,
             Self::Dismiss(..) => CommandKind::Dismiss,
         }
@@ -198,6 +204,7 @@ impl CommandBody {
             | Self::SetPolicy(org, _)
             | Self::SetPlan(org, _)
             | Self::Correct(org, _)
+            | Self::Reprice(org, _)
             | Self::Release(org, _)
             | Self::Dismiss(org, _) => Some(org),
         }

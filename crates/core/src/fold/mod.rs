@@ -17,6 +17,7 @@ pub use admit::{
     Quarantined, Rejection,
 };
 pub use allocation::{Allocation, AllocationStatus};
+pub use burn::{Considered, Skipped, TracedDebit};
 pub use context::{Context, Halt, IssuerKey, LogIdentity, RULES_VERSION};
 pub use partition::{Applied, Counters, FoldError, Outcome, PartitionFold};
 pub use past::{ChargedUsage, KnownEvent, Past, WaitingUsage};

@@ -195,7 +195,7 @@ impl PartitionFold {
         }
     }
 
-    /// Keeps what a batch needs of the event that one of its records corrects, supersedes or releases. What is stored of
+    /// Keeps what a batch needs of an event that one of its records corrects, reprices, supersedes or releases. What is stored of
     /// it is to be loaded then: [`Past::add_charged`], [`Past::add_quarantined`] and [`PartitionFold::load_split`], and
     /// the closed allocations that it took from or that repaid its org's overdraft.
     pub fn watch(&mut self, past: &mut Past, org: &OrgId, event: EventId) {
@@ -296,18 +296,13 @@ impl PartitionFold {
         let mut rejection = admitted.rejection.clone();
         if rejection.is_none() {
             rejection = self.with_org(&org, book, |state, splits, book| {
-                let mut none = Vec::new();
-                let split = match &admitted.correction {
-                    Some(correction) => splits.entry((org.clone(), correction.event_id)).or_default(),
-                    None => &mut none,
-                };
                 // Usage that is released by name.
                 let released_alone = matches!(admitted.command.body, CommandBody::Release(..));
                 if released_alone && usages.iter().any(|usage| !state.fits(usage)) {
                     refused = usages;
                     return Ok(Some(Rejection(format!("with it {BEYOND}"))));
                 }
-                let carried_out = state.carry_out(&admitted, split, book)?;
+                let carried_out = state.carry_out(&admitted, splits, book)?;
                 state.book_due(book)?;
                 for usage in usages {
                     if !state.fits(&usage) {
@@ -322,11 +317,13 @@ impl PartitionFold {
             })?;
         }
         refused.into_iter().for_each(|usage| past.take_back(usage));
-        if let (Some(_), Some(correction)) = (&rejection, &admitted.correction) {
-            past.add_charged(org.clone(), correction.event_id, correction.before.clone());
+        if rejection.is_some() {
+            for correction in &admitted.corrections {
+                past.add_charged(org.clone(), correction.event_id, correction.before.clone());
+            }
         }
         let kind = admitted.command.body.kind();
-        let waits = kind == CommandKind::Correct && rejection.is_none() && admitted.correction.is_none();
+        let waits = kind == CommandKind::Correct && rejection.is_none() && admitted.corrections.is_empty();
         Ok(Outcome::Command {
             org,
             command_id: admitted.command.command_id,
@@ -415,7 +412,8 @@ impl PartitionFold {
     }
 }
 
-type Splits = HashMap<(OrgId, EventId), Vec<Entry>>;
+/// What the charges of events took, in order.
+pub(super) type Splits = HashMap<(OrgId, EventId), Vec<Entry>>;
 
 /// Books admitted usage in the state of its org, and notes what it took where that is watched.
 fn use_admitted(

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use foldhash::{HashMap, HashMapExt as _};
 
 use super::admit::{AdmittedCorrection, AdmittedUsage, CorrectedBy};
-use crate::command::{Command, CommandBody};
+use crate::command::{Command, CommandBody, MAX_REPRICED, Reprice};
 use crate::digest::Digest;
 use crate::id::{CommandId, EventId, Feature, Model, Module, OrgId, Provider, UserId};
 use crate::pricing::Charge;
+use crate::rates::Subject;
 use crate::record::{Body, Record};
 use crate::time::Timestamp;
 use crate::usage::{Certainty, UsageEvent};
@@ -79,6 +80,20 @@ impl ChargedUsage {
             model: event.model().clone(),
             subject_digest: (event.certainty != Certainty::Exact).then(|| event.subject_digest()),
             charge: charge.clone(),
+        }
+    }
+
+    /// What its price depends on.
+    #[must_use]
+    pub const fn subject<'usage>(&'usage self, org: &'usage OrgId) -> Subject<'usage> {
+        Subject {
+            org,
+            module: Some(&self.module),
+            feature: self.feature.as_ref(),
+            provider: &self.provider,
+            response_model: Some(&self.model),
+            request_model: &self.request_model,
+            at: self.occurred_at,
         }
     }
 
@@ -189,24 +204,29 @@ impl Past {
         self.quarantined.entry((event.org_id.clone(), event.event_id)).or_default().push(event);
     }
 
-    /// Keeps what is to come of an event that a later record of the batch corrects, supersedes or releases.
+    /// Keeps what is to come of an event that a later record of the batch corrects, reprices, supersedes or releases.
     pub fn watch(&mut self, org: &OrgId, event: EventId) {
         self.charged.entry((org.clone(), event)).or_default();
         self.quarantined.entry((org.clone(), event)).or_default();
     }
 
-    /// The event that a record corrects, supersedes or releases, if it does: it must be watched and loaded first.
-    #[must_use]
-    pub fn to_watch(record: &Record) -> Option<(&OrgId, EventId)> {
-        match &record.body {
-            Body::Usage(event) if event.revision > 1 => Some((&event.org_id, event.event_id)),
+    /// The events that a record corrects, reprices, supersedes or releases: they must be watched and loaded first.
+    pub fn to_watch(record: &Record) -> impl Iterator<Item = (&OrgId, EventId)> {
+        let (one, several): (_, Option<(&OrgId, &Reprice)>) = match &record.body {
+            Body::Usage(event) if event.revision > 1 => (Some((&event.org_id, event.event_id)), None),
             Body::Command(signed) => match &signed.command.body {
-                CommandBody::Correct(org, correct) => Some((org, correct.event_id)),
-                CommandBody::Release(org, release) => Some((org, release.event_id)),
-                _ => None,
+                CommandBody::Correct(org, correct) => (Some((org, correct.event_id)), None),
+                CommandBody::Release(org, release) => (Some((org, release.event_id)), None),
+                CommandBody::Reprice(org, reprice) => (None, Some((org, reprice))),
+                _ => (None, None),
             },
-            Body::Usage(_) | Body::Tick | Body::Unreadable(..) => None,
-        }
+            Body::Usage(_) | Body::Tick | Body::Unreadable(..) => (None, None),
+        };
+        let several = several.into_iter().flat_map(|(org, reprice)| {
+            // No more than a command that holds has.
+            reprice.events.iter().take(MAX_REPRICED).map(move |(event, _)| (org, *event))
+        });
+        one.into_iter().chain(several)
     }
 
     /// Whether the org is open.

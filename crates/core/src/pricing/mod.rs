@@ -1,6 +1,7 @@
 //! Pure: from a usage event and the rates in force to a charge.
 
 mod lines;
+mod trace;
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,6 +13,8 @@ use crate::id::{Label, OrgId};
 use crate::meter::Meter;
 use crate::rates::{AppliedTerms, Currency, PricingTier, Rates, Subject, Variant};
 use crate::usage::{Quantities, Quantity, UsageEvent};
+
+pub use trace::PricingTrace;
 
 use lines::Used;
 
@@ -39,7 +42,7 @@ pub struct LineRate {
 }
 
 /// Whether all of a usage event has a price.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChargeStatus {
     /// Every line has a rate.
@@ -208,13 +211,27 @@ pub fn lines_without_rates(quantities: &Quantities) -> Vec<ChargeLine> {
     to_lines(lines::used(quantities), |_| None)
 }
 
+impl Charge {
+    /// Whether another charge of the same usage came about in the same way: the same price and terms, whatever revision
+    /// said them last, and the same amounts. Lines are not compared: of the same usage they follow from that.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let price = |charge: &Self| {
+            charge.tier.as_ref().map(|tier| (tier.provider.clone(), tier.model.clone(), tier.price.clone()))
+        };
+        (self.status, self.cost, self.credits) == (other.status, other.cost, other.credits)
+            && self.terms == other.terms
+            && price(self) == price(other)
+    }
+}
+
 impl<'usage> Subject<'usage> {
     /// Of a usage event.
     #[must_use]
     pub fn of(event: &'usage UsageEvent) -> Self {
         Self {
             org: &event.org_id,
-            module: &event.module,
+            module: Some(&event.module),
             feature: event.feature.as_ref(),
             provider: &event.provider,
             response_model: event.response_model.as_ref(),
@@ -226,8 +243,7 @@ impl<'usage> Subject<'usage> {
 
 fn price_used(call: &Call<'_>, used: Used, rates: &Rates) -> Result<Charge, AmountError> {
     let Call { subject, kind } = call;
-    let names = subject.response_model.into_iter().chain([subject.request_model]);
-    let found = rates.find(subject.provider, names, kind.variant(subject.org), subject.at);
+    let found = rates.find(subject.provider, subject.models(), kind.variant(subject.org), subject.at);
     let tier = found.map(|found| found.tier);
     let exchange = tier.map(|tier| tier.price.currency).filter(|currency| *currency != Currency::USD);
     let exchange = exchange.and_then(|currency| Some((currency, rates.exchange_rate(currency, subject.at)?)));

@@ -7,6 +7,7 @@ mod canonical;
 mod card;
 mod check;
 mod models;
+mod shared;
 mod terms;
 
 use std::fmt;
@@ -28,6 +29,8 @@ pub use card::{
 };
 pub use check::{MAX_FOREIGN_RATE, MAX_RATE, Problem, RatesError, check_card};
 pub use models::{Matched, ModelEntry, without_date};
+pub use shared::SharedRates;
+pub(crate) use shared::history_after;
 pub use terms::{AppliedTerms, Subject};
 
 use models::ProviderRates;
@@ -329,11 +332,11 @@ impl Rates {
     }
 
     /// The terms that fit a usage event whose model is priced by `tier`, the most specific first.
-    pub fn terms_for(
-        &self,
+    pub fn terms_for<'rates>(
+        &'rates self,
         subject: &Subject<'_>,
         tier: Option<&PricingTier>,
-    ) -> impl Iterator<Item = &Arc<Terms>> {
+    ) -> impl Iterator<Item = &'rates Arc<Terms>> + use<'rates> {
         let (provider, model) = self.named(subject, tier);
         self.terms.fitting(subject, provider, model)
     }

@@ -14,8 +14,8 @@ use crate::time::Timestamp;
 pub struct Subject<'usage> {
     /// Who pays.
     pub org: &'usage OrgId,
-    /// By which module.
-    pub module: &'usage Module,
+    /// By which module, where it is known.
+    pub module: Option<&'usage Module>,
     /// For which feature.
     pub feature: Option<&'usage Feature>,
     /// Who served it, as the usage says.
@@ -26,6 +26,13 @@ pub struct Subject<'usage> {
     pub request_model: &'usage Model,
     /// When it occurred.
     pub at: Timestamp,
+}
+
+impl<'usage> Subject<'usage> {
+    /// The names of its model: the one that answered first, where it is known.
+    pub fn models(&self) -> impl Iterator<Item = &'usage Model> + use<'usage> {
+        self.response_model.into_iter().chain([self.request_model])
+    }
 }
 
 /// The terms of one charge: what turned its cost into credits.
@@ -102,7 +109,7 @@ impl Terms {
             && self.model.as_ref().is_none_or(is_model)
             && self.provider.as_ref().is_none_or(|asked| asked == subject.provider || asked == provider)
             && self.feature.as_ref().is_none_or(|feature| Some(feature) == subject.feature)
-            && self.module.as_ref().is_none_or(|module| module == subject.module)
+            && self.module.as_ref().is_none_or(|module| Some(module) == subject.module)
     }
 }
 

@@ -1,7 +1,9 @@
 //! What every history keeps, whatever is in it.
 
 use fluxori_core::command::{Adjust, CommandBody, OverdraftPolicy, Policy};
+use fluxori_core::fold::OrgState;
 use fluxori_core::id::AllocationId;
+use fluxori_core::posting::{Cause, PricedUsage};
 use proptest::prelude::*;
 
 use crate::support::{Folded, Log, credits, grant, minutes, org};
@@ -101,6 +103,28 @@ proptest! {
         prop_assert_eq!(&whole.postings, &cut.postings);
         prop_assert_eq!(whole.fold.outcomes(), cut.fold.outcomes());
         prop_assert_eq!(whole.fold.counters(), cut.fold.counters());
+    }
+
+    /// A debit that is traced again from the state before it takes the same credits, and says of every allocation that it
+    /// passed over why.
+    #[test]
+    fn a_traced_debit_is_the_posting(steps in steps()) {
+        let log = history(&steps);
+        let mut folded = Folded::begin(&log);
+        for record in &log.records {
+            let before: Vec<OrgState> = folded.fold.orgs().cloned().collect();
+            let booked = folded.postings.len();
+            folded.apply(std::slice::from_ref(record));
+            // Where boundaries were booked first, the state before is another one.
+            let [posting] = &folded.postings[booked..] else { continue };
+            let Cause::Usage(usage) = &posting.cause else { continue };
+            let state = before.into_iter().find(|state| *state.org() == posting.org).unwrap();
+            let traced = state.trace_debit(PricedUsage::clone(usage), posting.recorded_at).unwrap();
+            prop_assert_eq!(&traced.entries, &posting.entries);
+            for considered in traced.considered {
+                prop_assert_eq!(considered.skipped.is_none(), considered.taken.is_positive());
+            }
+        }
     }
 
     /// Sending any part of the usage and commands again changes no balance.

@@ -84,6 +84,7 @@ impl Log {
                 CommandKind::OpenOrg,
                 CommandKind::Grant,
                 CommandKind::Correct,
+                CommandKind::Reprice,
                 CommandKind::Release,
                 CommandKind::SetPlan,
                 CommandKind::Adjust,
@@ -241,7 +242,7 @@ impl Log {
 
 /// Keeps in mind what later records correct, supersede or release.
 fn watch(fold: &mut PartitionFold, past: &mut Past, records: &[Record]) {
-    for (org, event) in records.iter().filter_map(Past::to_watch) {
+    for (org, event) in records.iter().flat_map(Past::to_watch) {
         fold.watch(past, org, event);
     }
 }

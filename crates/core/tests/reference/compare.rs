@@ -74,7 +74,7 @@ impl Pair {
     /// Both before the first record of a log. Everything that is to be corrected is watched from the beginning.
     pub(crate) fn of(records: &[Record]) -> Self {
         let (mut fold, mut past) = (new_fold(), Past::default());
-        for (org, event) in records.iter().filter_map(Past::to_watch) {
+        for (org, event) in records.iter().flat_map(Past::to_watch) {
             fold.watch(&mut past, org, event);
         }
         Self { fold, past, model: Model::default(), books: BTreeMap::new(), to_come: BTreeMap::new() }

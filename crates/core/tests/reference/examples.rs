@@ -2,16 +2,17 @@
 //! right with it.
 
 use fluxori_core::command::{
-    Account, AllocationKind, Change, CommandBody, Correct, Grant, Plan, PlanItem, PlanPeriod, Scope, SetPlan,
-    Share,
+    Account, AllocationKind, Change, CommandBody, Correct, Grant, Plan, PlanItem, PlanPeriod, Reprice, Scope,
+    SetPlan, Share,
 };
 use fluxori_core::id::{AllocationId, CommandId};
 use fluxori_core::period::{IntervalUnit, Recurrence};
 use fluxori_core::posting::PostingKind;
+use fluxori_core::rates::Card;
 use fluxori_core::time::Timestamp;
 use fluxori_core::usage::Quantities;
 
-use crate::log::{Log, credits, event_id, grant, minutes, org};
+use crate::log::{Log, credits, event_id, grant, minutes, model, org, price};
 use crate::model::{Amount, Became, Leg, Model, ONE, Org, Place, Posted, Status, of};
 use crate::properties::compared;
 
@@ -222,6 +223,83 @@ fn a_correction_goes_back_through_what_repaid_the_overdraft() {
     // And 2 become 4 again, which burn down by the order of ids.
     assert_eq!(left(&to(2, 3_200)).iter().sum::<Amount>(), 3);
     assert_eq!(left(&to(3, 0)), [1, 3, 3]);
+}
+
+/// Names events of acme and the revisions of their charges.
+fn reprice(log: &mut Log, rates: &str, events: &[(u32, i32)]) {
+    let events = events.iter().map(|(id, revision)| (event_id(*id, true), *revision)).collect();
+    log.command(CommandBody::Reprice(org("acme"), Reprice { rates: rates.parse().unwrap(), events }));
+}
+
+fn revisions(org: &Org) -> Vec<(i32, Amount)> {
+    org.debits().iter().map(|debit| (debit.revision, debit.charged)).collect()
+}
+
+#[test]
+fn usage_without_a_price_is_charged_once_it_has_one_and_what_has_it_stays() {
+    let mut log = Log::new();
+    let id = add(&mut log, grant("10"));
+    for (id, model) in [(1, "gpt-99"), (2, "gpt-99"), (3, "o3")] {
+        let mut fields = log.event("acme", event_id(id, true), model);
+        fields.input_tokens = 1_000;
+        log.usage(fields);
+    }
+    let left = |org: &Org| org.allocation(id).remaining();
+    assert_eq!(left(&acme(&log)), 8 * ONE - 3);
+    log.next_rates();
+    reprice(&mut log, "r2", &[(1, 1), (2, 1), (3, 1)]);
+    let org = acme(&log);
+    // 1,000 tokens at 3 dollars a million are 3 credits.
+    let o3 = (1, 2 * ONE + 3);
+    assert_eq!(revisions(&org), [(2, 3 * ONE), (2, 3 * ONE), o3]);
+    assert_eq!(left(&org), 2 * ONE - 3);
+    assert_eq!(of_kind(&org, PostingKind::Correct).len(), 2);
+    // Again, of the charges as they were and as they are: nothing is to be changed.
+    let postings = org.postings.len();
+    reprice(&mut log, "r2", &[(1, 1), (2, 1), (3, 1)]);
+    reprice(&mut log, "r2", &[(1, 2), (2, 2), (3, 1)]);
+    assert_eq!(acme(&log).postings.len(), postings);
+    assert!(!modelled(&log).1.contains(&Became::Rejected));
+}
+
+#[test]
+fn a_repricing_is_rejected_as_a_whole_where_it_was_looked_at_under_other_rates_or_names_what_was_not_charged()
+{
+    let mut log = Log::new();
+    add(&mut log, grant("10"));
+    let mut fields = log.event("acme", event_id(1, true), "gpt-99");
+    fields.input_tokens = 1_000;
+    log.usage(fields);
+    log.next_rates();
+    reprice(&mut log, "r1", &[(1, 1)]);
+    reprice(&mut log, "r2", &[(1, 1), (2, 1)]);
+    reprice(&mut log, "r2", &[(1, 1), (1, 1)]);
+    reprice(&mut log, "r2", &[]);
+    let (model, became) = modelled(&log);
+    assert_eq!(became[became.len() - 4..], [Became::Rejected; 4]);
+    assert_eq!(revisions(model.org(&org("acme")).unwrap()), [(1, 0)]);
+}
+
+#[test]
+fn a_repricing_leaves_what_was_corrected_meanwhile_what_is_void_and_what_would_cost_too_much() {
+    let mut log = Log::new();
+    add(&mut log, grant("10"));
+    for (id, tokens) in [(1, 1_000), (2, 1_000), (3, 1_000_000_000), (4, 1_000)] {
+        let mut fields = log.event("acme", event_id(id, true), "gpt-99");
+        fields.input_tokens = tokens;
+        log.usage(fields);
+    }
+    for (id, change) in [(1, Change::Replace(Box::default())), (2, Change::Void)] {
+        let correct = Correct { event_id: event_id(id, true), revision: 1, change };
+        log.command(CommandBody::Correct(org("acme"), correct));
+    }
+    log.rates(Card {
+        models: vec![model("gpt-99", vec![price("2026-01-01T00:00:00Z", r#"{"input": "10000"}"#)])],
+        ..Card::default()
+    });
+    reprice(&mut log, "r2", &[(1, 1), (2, 2), (3, 1), (4, 1)]);
+    let org = acme(&log);
+    assert_eq!(revisions(&org), [(2, 0), (2, 0), (1, 0), (2, 10_000 * ONE)]);
 }
 
 #[test]

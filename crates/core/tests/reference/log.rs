@@ -9,7 +9,7 @@ use fluxori_core::command::{
     Account, AllocationKind, Command, CommandBody, CommandKind, Genesis, Grant, IssueKey, RatesSeal, Scope,
     SignedCommand, key_id, signed_bytes,
 };
-use fluxori_core::id::{CommandId, EventId, LogId, OrgId};
+use fluxori_core::id::{CommandId, EventId, LogId, OrgId, RevisionId};
 use fluxori_core::rates::{Card, LongContext, ModelRates, Price};
 use fluxori_core::record::{Body, Record, RecordKey};
 use fluxori_core::time::Timestamp;
@@ -53,11 +53,11 @@ pub(crate) fn event_id(number: u32, native: bool) -> EventId {
     EventId(Uuid::from_u128(u128::from(number) | version << 76 | 2 << 62))
 }
 
-fn price(from: &str, rates: &str) -> Price {
+pub(crate) fn price(from: &str, rates: &str) -> Price {
     Price::new(from.parse().unwrap(), serde_json::from_str(rates).unwrap())
 }
 
-fn model(name: &str, prices: Vec<Price>) -> ModelRates {
+pub(crate) fn model(name: &str, prices: Vec<Price>) -> ModelRates {
     let mut model = ModelRates::new("openai".parse().unwrap(), name.parse().unwrap(), prices);
     model.aliases = vec![format!("{name}-latest").parse().unwrap()];
     model
@@ -93,6 +93,7 @@ fn second_card() -> Card {
     let models = vec![
         model("gpt-5", vec![price("2025-08-07T00:00:00Z", r#"{"input": "1", "output": "8"}"#)]),
         model("o3", vec![price("2026-11-22T12:20:00Z", r#"{"input": "1", "output": "4"}"#)]),
+        model("gpt-99", vec![price("2026-11-22T11:45:00Z", r#"{"input": "3", "output": "0"}"#)]),
     ];
     Card { models, ..Card::default() }
 }
@@ -103,12 +104,13 @@ pub(crate) struct Log {
     pub(crate) now: Timestamp,
     issuer: SigningKey,
     commands: u128,
+    revisions: u32,
 }
 
 impl Log {
     pub(crate) fn new() -> Self {
         let (root, issuer) = (SigningKey::from_bytes(&[1; 32]), SigningKey::from_bytes(&[2; 32]));
-        let mut log = Self { records: Vec::new(), now: T0, issuer: root.clone(), commands: 0 };
+        let mut log = Self { records: Vec::new(), now: T0, issuer: root.clone(), commands: 0, revisions: 0 };
         let root_key = root.verifying_key().to_bytes();
         log.global(CommandBody::Genesis(Genesis { log_id: LOG, root_key, rules_version: 1, partitions: 1 }));
         let kinds = [
@@ -123,6 +125,7 @@ impl Log {
             CommandKind::SetPolicy,
             CommandKind::SetPlan,
             CommandKind::Correct,
+            CommandKind::Reprice,
             CommandKind::Release,
             CommandKind::Dismiss,
         ];
@@ -130,7 +133,7 @@ impl Log {
         let kinds = kinds.into();
         log.global(CommandBody::IssueKey(IssueKey { issuer: "test".to_owned(), public_key, kinds }));
         log.issuer = issuer;
-        log.rates("first", first_card());
+        log.rates(first_card());
         log
     }
 
@@ -176,15 +179,22 @@ impl Log {
         self.command(body);
     }
 
-    fn rates(&mut self, revision: &str, card: Card) {
-        let (parts, seal) = RatesSeal::of(&revision.parse().unwrap(), vec![card]);
+    pub(crate) fn rates(&mut self, card: Card) {
+        self.revisions += 1;
+        let (parts, seal) = RatesSeal::of(&self.revision(0), vec![card]);
         parts.into_iter().for_each(|part| self.global(CommandBody::RatesPart(part)));
         self.global(CommandBody::RatesSeal(seal));
     }
 
-    /// Puts the second revision of the prices in force.
-    pub(crate) fn second_rates(&mut self) {
-        self.rates("second", second_card());
+    /// Puts another revision of the prices in force: the second, then the first again, and so on.
+    pub(crate) fn next_rates(&mut self) {
+        let card = if self.revisions % 2 == 1 { second_card() } else { first_card() };
+        self.rates(card);
+    }
+
+    /// The revision of the prices that was sealed so many revisions ago.
+    pub(crate) fn revision(&self, ago: u32) -> RevisionId {
+        format!("r{}", self.revisions - ago.min(self.revisions)).parse().unwrap()
     }
 
     /// An event of now.

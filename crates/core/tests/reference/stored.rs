@@ -95,10 +95,10 @@ impl Batched {
 
     /// Loads what the records of a batch correct, supersede or release.
     fn load_watched(&mut self, batch: &[Record]) {
-        for (org, event) in batch.iter().filter_map(Past::to_watch) {
+        for (org, event) in batch.iter().flat_map(Past::to_watch) {
             self.fold.watch(&mut self.past, org, event);
         }
-        let mut named: Vec<_> = batch.iter().filter_map(Past::to_watch).collect();
+        let mut named: Vec<_> = batch.iter().flat_map(Past::to_watch).collect();
         named.sort();
         named.dedup();
         for (org, event) in named {

@@ -149,6 +149,9 @@ CREATE TABLE credit_transactions (
 -- The event leads: native ids grow with time, so that new ones lie together at the index's end.
 CREATE UNIQUE INDEX credit_transactions_event ON credit_transactions (event_id, org_id, revision)
     WHERE event_id IS NOT NULL;
+-- What is to be repriced: few, and found without reading all that has its price.
+CREATE INDEX credit_transactions_incomplete ON credit_transactions (org_id, number)
+    WHERE split_part(charge, '"', 2) IN ('unpriced', 'provisional', 'partial');
 COMMENT ON TABLE credit_transactions IS 'Immutable postings, numbered without gaps per org';
 COMMENT ON COLUMN credit_transactions.entries IS 'The legs, as JSON: account, allocation or overdraft, amount';
 COMMENT ON COLUMN credit_transactions.model IS 'The model that answered, where it is known; else the one that was asked for';

@@ -78,26 +78,26 @@ impl StoredCharge {
 }
 
 /// The columns of a posting that charged an event or corrected its charge.
-struct ChargeRow {
-    org_id: String,
-    event_id: Uuid,
-    amount: rust_decimal::Decimal,
-    effective_at: chrono::DateTime<chrono::Utc>,
-    user_id: Option<String>,
-    module: String,
-    feature: Option<String>,
-    provider: String,
-    request_model: String,
-    model: String,
-    revision: i32,
-    entries: String,
-    charge: String,
-    split: Option<String>,
-    subject_digest: Option<Vec<u8>>,
+pub(crate) struct ChargeRow {
+    pub(crate) org_id: String,
+    pub(crate) event_id: Uuid,
+    pub(crate) amount: rust_decimal::Decimal,
+    pub(crate) effective_at: chrono::DateTime<chrono::Utc>,
+    pub(crate) user_id: Option<String>,
+    pub(crate) module: String,
+    pub(crate) feature: Option<String>,
+    pub(crate) provider: String,
+    pub(crate) request_model: String,
+    pub(crate) model: String,
+    pub(crate) revision: i32,
+    pub(crate) entries: String,
+    pub(crate) charge: String,
+    pub(crate) split: Option<String>,
+    pub(crate) subject_digest: Option<Vec<u8>>,
 }
 
 impl ChargeRow {
-    fn read(self) -> Result<StoredCharge, LedgerError> {
+    pub(crate) fn read(self) -> Result<StoredCharge, LedgerError> {
         let split = serde_json::from_str(self.split.as_ref().unwrap_or(&self.entries));
         Ok(StoredCharge {
             org: rows::org_id(&self.org_id)?,
@@ -121,7 +121,7 @@ impl ChargeRow {
 
 impl Ledger {
     /// The charges of these events, as they are now.
-    pub(super) async fn load_charges(
+    pub(crate) async fn load_charges(
         &self,
         events: &[(OrgId, EventId)],
     ) -> Result<Vec<StoredCharge>, LedgerError> {

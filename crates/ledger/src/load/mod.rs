@@ -15,7 +15,7 @@ use crate::rows::allocation::AllocationRow;
 use crate::rows::column;
 use crate::rows::organization::OrganizationRow;
 
-mod charge;
+pub(crate) mod charge;
 
 pub use charge::StoredCharge;
 

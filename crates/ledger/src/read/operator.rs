@@ -39,7 +39,7 @@ impl Ledger {
     /// The ledger as it is now, whatever is committed meanwhile: its one connection has a transaction open, in which all
     /// reads take place. If the connection or one read fails, so do the reads after it, or they see a later moment: then
     /// nothing that was read may be used.
-    async fn at_one_moment(&self) -> Result<Self, LedgerError> {
+    pub(super) async fn at_one_moment(&self) -> Result<Self, LedgerError> {
         let options = PgPoolOptions::new()
             .max_connections(1)
             .acquire_timeout(Duration::from_secs(5))
@@ -49,6 +49,17 @@ impl Ledger {
             });
         let pool = options.connect_with((*self.pool.connect_options()).clone()).await?;
         Ok(Self { pool, schema: self.schema.clone() })
+    }
+
+    /// The offset of the last global record of a partition; none before the first.
+    pub async fn last_global_record(&self, partition: i32) -> Result<Option<i64>, LedgerError> {
+        let last = sqlx::query_scalar!(
+            "SELECT max(log_offset) FROM global_records WHERE log_partition = $1",
+            partition,
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(last)
     }
 
     /// The global records of a partition so far, in order: genesis, keys, rates.

@@ -1,5 +1,6 @@
 //! The shell against a real Postgres.
 
+mod charges;
 mod checkpoint;
 mod commit;
 mod plans;

@@ -15,7 +15,7 @@ use crate::schema::PAYLOAD;
 use global::{GenesisRecord, IssueKeyRecord, RatesSealRecord, RevokeKeyRecord, SetRulesRecord};
 use org::{
     AccountRecord, AdjustRecord, CorrectRecord, DismissRecord, ExtendRecord, GrantRecord, PolicyRecord,
-    ReleaseRecord, SetPlanRecord, TransferRecord,
+    ReleaseRecord, RepriceRecord, SetPlanRecord, TransferRecord,
 };
 use rates::RatesPartRecord;
 
@@ -58,6 +58,7 @@ struct PayloadRecord {
     set_policy: Option<PolicyRecord>,
     set_plan: Option<SetPlanRecord>,
     correct: Option<CorrectRecord>,
+    reprice: Option<RepriceRecord>,
     release: Option<ReleaseRecord>,
     dismiss: Option<DismissRecord>,
 }
@@ -106,6 +107,7 @@ impl From<&Command> for PayloadRecord {
             set_policy: None,
             set_plan: None,
             correct: None,
+            reprice: None,
             release: None,
             dismiss: None,
         };
@@ -130,6 +132,7 @@ impl From<&Command> for PayloadRecord {
             CommandBody::SetPolicy(_, body) => record.set_policy = Some(body.into()),
             CommandBody::SetPlan(_, body) => record.set_plan = Some(body.into()),
             CommandBody::Correct(_, body) => record.correct = Some(body.into()),
+            CommandBody::Reprice(_, body) => record.reprice = Some(body.into()),
             CommandBody::Release(_, body) => record.release = Some(body.into()),
             CommandBody::Dismiss(_, body) => record.dismiss = Some(body.into()),
         }
@@ -179,6 +182,9 @@ impl PayloadRecord {
                 org()?,
                 body.try_into().map_err(|violation: Violation| violation.to_string())?,
             ));
+        }
+        if let Some(body) = self.reprice {
+            bodies.push(CommandBody::Reprice(org()?, body.into()));
         }
         if let Some(body) = self.release {
             bodies.push(CommandBody::Release(org()?, body.into()));

@@ -6,10 +6,12 @@ use std::time::Duration;
 use fluxori_core::amount::Credits;
 use fluxori_core::command::{
     Account, Adjust, AllocationKind, Change, Correct, Dismiss, Extend, Grant, OverdraftPolicy, Plan,
-    PlanPeriod, Policy, Release, Scope, SetPlan, Transfer,
+    PlanPeriod, Policy, Release, Reprice, Scope, SetPlan, Transfer,
 };
 use fluxori_core::digest::Digest;
-use fluxori_core::id::{AllocationId, CommandId, EventId, Feature, ItemId, Model, Module, UserId};
+use fluxori_core::id::{
+    AllocationId, CommandId, EventId, Feature, ItemId, Model, Module, RevisionId, UserId,
+};
 use fluxori_core::time::Timestamp;
 use fluxori_core::usage::{Quantities, Violation};
 use serde::{Deserialize, Serialize};
@@ -87,6 +89,20 @@ pub(super) struct CorrectRecord {
     event_id: EventId,
     revision: i32,
     quantities: Option<Quantities>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename = "Reprice")]
+pub(super) struct RepriceRecord {
+    rates: RevisionId,
+    events: Vec<RepricedRecord>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename = "Repriced")]
+struct RepricedRecord {
+    event_id: EventId,
+    revision: i32,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -250,6 +266,23 @@ impl TryFrom<CorrectRecord> for Correct {
             }
         };
         Ok(Self { event_id: record.event_id, revision: record.revision, change })
+    }
+}
+
+impl From<&Reprice> for RepriceRecord {
+    fn from(reprice: &Reprice) -> Self {
+        let event = |(event_id, revision): &(EventId, i32)| RepricedRecord {
+            event_id: *event_id,
+            revision: *revision,
+        };
+        Self { rates: reprice.rates.clone(), events: reprice.events.iter().map(event).collect() }
+    }
+}
+
+impl From<RepriceRecord> for Reprice {
+    fn from(record: RepriceRecord) -> Self {
+        let events = record.events.into_iter().map(|event| (event.event_id, event.revision));
+        Self { rates: record.rates, events: events.collect() }
     }
 }
 

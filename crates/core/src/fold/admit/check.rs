@@ -3,8 +3,10 @@
 use super::Rejection;
 use crate::amount::Credits;
 use crate::command::{
-    AllocationKind, CommandBody, Correct, Grant, MAX_COMMAND_CREDITS, MAX_GRACE, SetPlan, Transfer,
+    AllocationKind, CommandBody, Correct, Grant, MAX_COMMAND_CREDITS, MAX_GRACE, MAX_REPRICED, Reprice,
+    SetPlan, Transfer,
 };
+use std::collections::BTreeSet;
 
 const TOO_MUCH: &str = "a command moves at most 4,294,967,295 credits";
 
@@ -26,8 +28,24 @@ pub(super) fn check(body: &CommandBody) -> Result<(), Rejection> {
         CommandBody::Correct(_, Correct { revision, .. }) if *revision < 1 => {
             reject("revisions count from 1")
         }
+        CommandBody::Reprice(_, reprice) => check_reprice(reprice),
         _ => Ok(()),
     }
+}
+
+fn check_reprice(Reprice { events, .. }: &Reprice) -> Result<(), Rejection> {
+    let reject = |text: String| Err(Rejection(text));
+    if events.is_empty() || events.len() > MAX_REPRICED {
+        return reject(format!("a command reprices 1 to {MAX_REPRICED} events"));
+    }
+    if events.iter().any(|(_, revision)| *revision < 1) {
+        return reject("revisions count from 1".to_owned());
+    }
+    let distinct: BTreeSet<_> = events.iter().map(|(event, _)| event).collect();
+    if distinct.len() < events.len() {
+        return reject("an event is named twice".to_owned());
+    }
+    Ok(())
 }
 
 fn is_too_much(amount: Credits) -> bool {

@@ -3,13 +3,15 @@
 use super::super::context::{Context, Halt, RULES_VERSION};
 use super::super::past::Past;
 use super::check::check;
-use super::usage::correction;
+use super::usage::{changed, correction};
 use super::{
-    Admission, AdmittedCommand, AdmittedUsage, CorrectedBy, Duplicate, GlobalOutcome, Quarantined, Rejection,
+    Admission, AdmittedCommand, AdmittedCorrection, AdmittedUsage, CorrectedBy, Duplicate, GlobalOutcome,
+    Quarantined, Rejection,
 };
-use crate::command::{Command, CommandBody, CommandKind, Correct, Release, SignedCommand};
+use crate::command::{Command, CommandBody, CommandKind, Correct, Release, Reprice, SignedCommand};
 use crate::digest::Digest;
-use crate::id::OrgId;
+use crate::id::{EventId, OrgId};
+use crate::pricing;
 use crate::record::{QuarantineReason, RecordKey};
 use std::sync::Arc;
 
@@ -111,7 +113,7 @@ impl Context {
             payload_digest,
             opens: false,
             released: Vec::new(),
-            correction: None,
+            corrections: Vec::new(),
         };
         if admitted.rejection.is_none() && !was_open && !may_open {
             admitted.rejection = Some(Rejection("the org is not open: grant it credits first".to_owned()));
@@ -131,12 +133,13 @@ impl Context {
             CommandBody::Correct(_, correct) => self.admit_correction(past, &admitted, correct),
             CommandBody::Release(_, release) => self.release(past, &admitted.org, release).map(|released| {
                 admitted.released.push(released);
-                None
+                Vec::new()
             }),
-            _ => Ok(None),
+            CommandBody::Reprice(_, reprice) => self.admit_repricing(past, &admitted, reprice),
+            _ => Ok(Vec::new()),
         };
         match decided {
-            Ok(correction) => admitted.correction = correction,
+            Ok(corrections) => admitted.corrections = corrections,
             Err(rejection) => admitted.rejection = Some(rejection),
         }
         Admission::Command(Box::new(admitted))
@@ -148,10 +151,10 @@ impl Context {
         past: &mut Past,
         admitted: &AdmittedCommand,
         correct: &Correct,
-    ) -> Result<Option<Box<super::AdmittedCorrection>>, Rejection> {
+    ) -> Result<Vec<AdmittedCorrection>, Rejection> {
         let AdmittedCommand { org, command, payload_digest, .. } = admitted;
         let Some(before) = past.charged(org, correct.event_id) else {
-            return wait(past, org, command, *payload_digest, correct).map(|()| None);
+            return wait(past, org, command, *payload_digest, correct).map(|()| Vec::new());
         };
         if before.revision != correct.revision {
             return Err(Rejection(format!(
@@ -163,7 +166,39 @@ impl Context {
         let admitted = correction(org, correct.event_id, by, &correct.change, before.clone())
             .map_err(|error| Rejection(error.to_string()))?;
         past.note_charged(org, correct.event_id, || admitted.after.clone());
-        Ok(Some(Box::new(admitted)))
+        Ok(vec![admitted])
+    }
+
+    /// What a repricing changes: the charges that are still as they were looked at, and that come about in another way
+    /// now. One that would be out of range stays as it is.
+    fn admit_repricing(
+        &self,
+        past: &mut Past,
+        admitted: &AdmittedCommand,
+        Reprice { rates, events }: &Reprice,
+    ) -> Result<Vec<AdmittedCorrection>, Rejection> {
+        let AdmittedCommand { org, command, payload_digest, .. } = admitted;
+        if let Some(latest) = self.rates.revisions().last().filter(|latest| *latest != rates) {
+            return Err(Rejection(format!("the rates have changed since, to revision {latest}: look again")));
+        }
+        if self.rates.revisions().is_empty() {
+            return Err(Rejection("no rates are in force".to_owned()));
+        }
+        if let Some((event, _)) = events.iter().find(|(event, _)| past.charged(org, *event).is_none()) {
+            return Err(Rejection(format!("event {event} was not charged")));
+        }
+        let reprice = |(event, revision): &(EventId, i32)| {
+            let before = past.charged(org, *event).filter(|before| before.revision == *revision)?;
+            let charge = pricing::reprice(&before.charge, before.subject(org), &self.rates).ok()?;
+            let by = || CorrectedBy::Command(Arc::clone(command), *payload_digest);
+            let is_changed = !charge.is_same(&before.charge);
+            is_changed.then(|| changed((org, *event), by(), None, before.clone(), charge))
+        };
+        let corrections: Vec<_> = events.iter().filter_map(reprice).collect();
+        for correction in &corrections {
+            past.note_charged(org, correction.event_id, || correction.after.clone());
+        }
+        Ok(corrections)
     }
 
     fn release(&self, past: &mut Past, org: &OrgId, release: &Release) -> Result<AdmittedUsage, Rejection> {

@@ -97,8 +97,8 @@ pub struct AdmittedCommand {
     pub opens: bool,
     /// The usage that waited for the opening or is released by name, admitted now, in order.
     pub released: Vec<AdmittedUsage>,
-    /// What a correction changes; none if it waits for its event.
-    pub correction: Option<Box<AdmittedCorrection>>,
+    /// What a correction or repricing changes; of a correction none if it waits for its event.
+    pub corrections: Vec<AdmittedCorrection>,
 }
 
 /// A change of what was charged for an event.
@@ -110,8 +110,8 @@ pub struct AdmittedCorrection {
     pub event_id: EventId,
     /// What corrects it.
     pub by: CorrectedBy,
-    /// What was used, as it is right.
-    pub quantities: Quantities,
+    /// What was used, as it is right; none: as it was.
+    pub quantities: Option<Quantities>,
     /// The charge before.
     pub before: ChargedUsage,
     /// The charge after.

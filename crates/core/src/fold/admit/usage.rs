@@ -8,7 +8,7 @@ use crate::command::{Change, CommandBody};
 use crate::digest::Digest;
 use crate::id::{EventId, OrgId};
 use crate::posting::PricedUsage;
-use crate::pricing;
+use crate::pricing::{self, Charge};
 use crate::record::{QuarantineReason, RecordKey};
 use crate::usage::{Quantities, UsageEvent, Violation};
 use std::sync::Arc;
@@ -187,6 +187,17 @@ pub(super) fn correction(
             (pricing::price_again(&before.charge, quantities)?, (**quantities).clone())
         }
     };
+    Ok(changed((org, event_id), by, Some(quantities), before, charge))
+}
+
+/// What puts another charge in the place of the one before.
+pub(super) fn changed(
+    (org, event_id): (&OrgId, EventId),
+    by: CorrectedBy,
+    quantities: Option<Quantities>,
+    before: ChargedUsage,
+    charge: Charge,
+) -> AdmittedCorrection {
     let after = ChargedUsage { revision: before.revision.saturating_add(1), charge, ..before.clone() };
-    Ok(AdmittedCorrection { org: org.clone(), event_id, by, quantities, before, after })
+    AdmittedCorrection { org: org.clone(), event_id, by, quantities, before, after }
 }

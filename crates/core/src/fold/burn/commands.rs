@@ -2,12 +2,13 @@
 
 use super::super::admit::{AdmittedCommand, Rejection};
 use super::super::allocation::{Allocation, AllocationStatus};
+use super::super::partition::Splits;
 use super::super::state::OrgState;
 use super::{Book, BurnError, Draft, leg, reject};
 use crate::amount::Credits;
 use crate::command::{Account, Adjust, AllocationKind, CommandBody, Extend, Grant, Policy, Transfer};
 use crate::id::AllocationId;
-use crate::posting::{Cause, Entry, PostingKind};
+use crate::posting::{Cause, PostingKind};
 use crate::time::Timestamp;
 use std::sync::Arc;
 
@@ -18,28 +19,34 @@ pub(super) const MAX_ALLOCATIONS: usize = 100_000;
 type CarriedOut = Result<Result<(), Rejection>, BurnError>;
 
 impl OrgState {
-    /// Carries out a command of an org that is open. `split` is that of the charge that a correction names.
+    /// Carries out a command of an org that is open. `splits` has those of the charges that it corrects.
     ///
     /// # Errors
     /// Something was not loaded.
     pub(in super::super) fn carry_out(
         &mut self,
         admitted: &AdmittedCommand,
-        split: &mut Vec<Entry>,
+        splits: &mut Splits,
         book: &mut Book<'_>,
     ) -> CarriedOut {
         let saved = match &admitted.command.body {
-            CommandBody::SetPlan(..) | CommandBody::Transfer(..) | CommandBody::Correct(..) => {
-                Some((self.clone(), book.postings.len(), split.clone()))
+            CommandBody::SetPlan(..)
+            | CommandBody::Transfer(..)
+            | CommandBody::Correct(..)
+            | CommandBody::Reprice(..) => {
+                let named = admitted.corrections.iter().map(|c| (c.org.clone(), c.event_id));
+                let splits: Vec<_> =
+                    named.map(|event| (splits.get(&event).cloned().unwrap_or_default(), event)).collect();
+                Some((self.clone(), book.postings.len(), splits))
             }
             // These change nothing before they know that all of it fits.
             _ => None,
         };
-        match self.try_to_carry_out(admitted, split, book) {
+        match self.try_to_carry_out(admitted, splits, book) {
             Err(BurnError::OutOfRange) => {
                 if let Some((state, postings, legs)) = saved {
                     *self = state;
-                    *split = legs;
+                    splits.extend(legs.into_iter().map(|(split, event)| (event, split)));
                     book.postings.truncate(postings);
                 }
                 Ok(reject("with it the org's totals would leave the range of amounts (10^16 credits)"))
@@ -51,7 +58,7 @@ impl OrgState {
     fn try_to_carry_out(
         &mut self,
         admitted: &AdmittedCommand,
-        split: &mut Vec<Entry>,
+        splits: &mut Splits,
         book: &mut Book<'_>,
     ) -> CarriedOut {
         let command = &admitted.command;
@@ -80,10 +87,14 @@ impl OrgState {
             }
             CommandBody::OpenOrg(_, policy) | CommandBody::SetPolicy(_, policy) => self.take_policy(*policy),
             CommandBody::SetPlan(_, set_plan) => return self.set_plan(command, set_plan, cause(), book),
-            CommandBody::Correct(..) => {
-                match &admitted.correction {
-                    Some(correction) => self.correct(correction, split, book)?,
-                    None => self.wait_for_event(at, cause(), book),
+            CommandBody::Correct(..) if admitted.corrections.is_empty() => {
+                self.wait_for_event(at, cause(), book);
+                return Ok(Ok(()));
+            }
+            CommandBody::Correct(..) | CommandBody::Reprice(..) => {
+                for correction in &admitted.corrections {
+                    let event = (correction.org.clone(), correction.event_id);
+                    self.correct(correction, splits.entry(event).or_default(), book)?;
                 }
                 return Ok(Ok(()));
             }

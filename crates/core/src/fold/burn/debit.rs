@@ -1,7 +1,9 @@
 //! Pure: debits.
 
+use serde::Serialize;
+
 use super::super::admit::{AdmittedCorrection, AdmittedUsage};
-use super::super::allocation::AllocationStatus;
+use super::super::allocation::{Allocation, AllocationStatus};
 use super::super::past::ChargedUsage;
 use super::super::state::OrgState;
 use super::{Book, BurnError, Draft, org_leg};
@@ -36,6 +38,22 @@ impl<'usage> Usage<'usage> {
         }
     }
 
+    /// Why it does not burn an allocation; none where it may.
+    fn skips(&self, allocation: &Allocation) -> Option<Skipped> {
+        let models = self.models.iter().copied().flatten();
+        if allocation.status != AllocationStatus::Open {
+            Some(Skipped::NotOpen)
+        } else if !allocation.remaining.is_positive() {
+            Some(Skipped::Empty)
+        } else if !allocation.is_active_at(self.occurred_at) {
+            Some(Skipped::NotActive)
+        } else if !allocation.scope.fits(self.module, self.feature, models) {
+            Some(Skipped::Scope)
+        } else {
+            None
+        }
+    }
+
     pub(super) fn of_charged(usage: &'usage ChargedUsage) -> Self {
         Self {
             occurred_at: usage.occurred_at,
@@ -51,7 +69,71 @@ impl<'usage> Usage<'usage> {
     }
 }
 
+/// Why an allocation did not pay for usage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Skipped {
+    /// It had not opened yet, or was closed already.
+    NotOpen,
+    /// Nothing was left in it.
+    Empty,
+    /// It was not valid when the usage occurred.
+    NotActive,
+    /// Its scope is other modules, features or models.
+    Scope,
+    /// Those before it paid for all.
+    NothingLeftToPay,
+}
+
+/// An allocation that was considered for a debit, in the order of burn-down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Considered {
+    /// As it was before.
+    pub allocation: Allocation,
+    /// What was taken from it.
+    pub taken: Credits,
+    /// Why nothing was.
+    pub skipped: Option<Skipped>,
+}
+
+/// A debit with all that was considered for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TracedDebit {
+    /// The allocations of the user and then the org's, in the order of burn-down.
+    pub considered: Vec<Considered>,
+    /// The legs of the posting.
+    pub entries: Vec<Entry>,
+}
+
 impl OrgState {
+    /// Debits usage from the org as it is in this state, and says what was considered for it.
+    ///
+    /// # Errors
+    /// A total would leave the range of amounts.
+    pub fn trace_debit(mut self, usage: PricedUsage, now: Timestamp) -> Result<TracedDebit, AmountError> {
+        let wanted = Usage::of(&usage);
+        let user = wanted.user.map(|user| Account::User(user.clone()));
+        let accounts = user.iter().chain([&Account::Organization]);
+        let considered: Vec<(Allocation, Option<Skipped>)> = accounts
+            .flat_map(|account| self.own(account))
+            .map(|allocation| (allocation.clone(), wanted.skips(allocation)))
+            .collect();
+        let mut postings = Vec::new();
+        let book = &mut Book { now, postings: &mut postings };
+        self.debit(Box::new(usage), book).map_err(|_| AmountError::OutOfRange)?;
+        let entries = postings.pop().map(|posting| posting.entries).unwrap_or_default();
+        let taken = |id| {
+            let leg = entries.iter().find(|entry| entry.target == Target::Allocation(id));
+            leg.map(|entry| entry.amount.negated())
+        };
+        let considered = considered.into_iter().map(|(allocation, skipped)| {
+            let taken = taken(allocation.id);
+            let skipped = skipped.or_else(|| taken.is_none().then_some(Skipped::NothingLeftToPay));
+            Considered { allocation, taken: taken.unwrap_or_default(), skipped }
+        });
+        Ok(TracedDebit { considered: considered.collect(), entries })
+    }
+
     /// Whether the org's totals stay in their range with this usage. No other total grows beyond that of charges, so that
     /// what fits is booked without a failure in the middle.
     pub(in super::super) fn fits(&self, usage: &AdmittedUsage) -> bool {
@@ -133,11 +215,7 @@ impl OrgState {
             if !due.is_positive() {
                 break;
             }
-            let fits = allocation.status == AllocationStatus::Open
-                && allocation.remaining.is_positive()
-                && allocation.is_active_at(usage.occurred_at)
-                && allocation.scope.fits(usage.module, usage.feature, usage.models.iter().copied().flatten());
-            if !fits {
+            if usage.skips(allocation).is_some() {
                 continue;
             }
             let taken = due.min(allocation.remaining);

@@ -6,6 +6,8 @@ mod corrections;
 mod debit;
 mod plans;
 
+pub use debit::{Considered, Skipped, TracedDebit};
+
 use super::admit::Rejection;
 use super::state::OrgState;
 use crate::amount::{AmountError, Credits};

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use fluxori_core::amount::Credits;
 use fluxori_core::command::{
-    Account, Adjust, Change, CommandBody, Correct, Dismiss, Extend, Grant, PlanPeriod, Release, SetPlan,
-    Transfer,
+    Account, Adjust, Change, CommandBody, Correct, Dismiss, Extend, Grant, PlanPeriod, Release, Reprice,
+    SetPlan, Transfer,
 };
 use fluxori_core::digest::Digest;
 use fluxori_core::id::{AllocationId, CommandId, EventId};
@@ -34,21 +34,12 @@ pub(crate) struct History {
     commands: Vec<usize>,
     /// Every `set_plan` that was sent, in force or not.
     revisions: Vec<CommandId>,
-    new_rates: bool,
 }
 
 impl History {
     /// Goes on from a log and its model.
     pub(crate) fn new(log: Log, model: Model) -> Self {
-        Self {
-            log,
-            model,
-            events: Vec::new(),
-            event_count: 0,
-            commands: Vec::new(),
-            revisions: Vec::new(),
-            new_rates: false,
-        }
+        Self { log, model, events: Vec::new(), event_count: 0, commands: Vec::new(), revisions: Vec::new() }
     }
 
     /// Appends the records of a step, if it means anything now. The caller applies them to the model.
@@ -74,11 +65,7 @@ impl History {
                 let body = Body::Unreadable(QuarantineReason::Malformed, "not Avro".to_owned());
                 self.log.push(RecordKey::Org(org_id(*org)), body);
             }
-            Step::NewRates => {
-                if !std::mem::replace(&mut self.new_rates, true) {
-                    self.log.second_rates();
-                }
-            }
+            Step::NewRates => self.log.next_rates(),
             Step::CommandAgain { command, other } => self.command_again(*command, *other),
             Step::Period { of, twist, own_id } => self.period(*of, *twist, *own_id),
             step => {
@@ -165,6 +152,16 @@ impl History {
                     RightIs::Absurd => Change::Void,
                 };
                 CommandBody::Correct(org_id(*org), Correct { event_id, revision, change })
+            }
+            Step::Reprice { org, first, count, older, rates_ago, beside } => {
+                let debits = self.model.org(&org_id(*org))?.debits();
+                let first = first.checked_rem(debits.len()).unwrap_or(0);
+                let named = debits.iter().skip(first).take(*count);
+                let mut events: Vec<_> =
+                    named.map(|debit| (debit.event.event_id, debit.revision - i32::from(*older))).collect();
+                let beside = beside.and_then(|target| self.target(*org, target));
+                events.extend(beside.map(|event| (event, 1)));
+                CommandBody::Reprice(org_id(*org), Reprice { rates: self.log.revision(*rates_ago), events })
             }
             Step::Release { of, other_digest } => {
                 let held = &self.model.org(&org_id(of.org))?.quarantine;

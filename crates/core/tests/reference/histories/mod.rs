@@ -213,6 +213,17 @@ pub(crate) enum Step {
         older: bool,
         right: RightIs,
     },
+    Reprice {
+        org: usize,
+        /// From which of the charged events on, and how many.
+        first: usize,
+        count: usize,
+        /// Revisions of charges, and of the rates, as they were before.
+        older: bool,
+        rates_ago: u32,
+        /// One that may not have come beside them.
+        beside: Option<Target>,
+    },
     Release {
         of: Of,
         other_digest: bool,

@@ -87,10 +87,25 @@ fn corrections() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => (org(), target(), prop::bool::weighted(0.1), right())
             .prop_map(|(org, target, older, right)| Step::Correct { org, target, older, right }),
+        6 => repricing(),
+        1 => Just(Step::NewRates),
         2 => (of(), prop::bool::weighted(0.1))
             .prop_map(|(of, other_digest)| Step::Release { of, other_digest }),
         1 => (of(), prop::bool::weighted(0.2)).prop_map(|(of, elsewhere)| Step::Dismiss { of, elsewhere }),
     ]
+}
+
+fn repricing() -> impl Strategy<Value = Step> {
+    let rates_ago = prop_oneof![9 => Just(0_u32), 1 => Just(1)];
+    (org(), any::<usize>(), 0_usize..9, prop::bool::weighted(0.1), rates_ago, option::weighted(0.1, target()))
+        .prop_map(|(org, first, count, older, rates_ago, beside)| Step::Reprice {
+            org,
+            first,
+            count,
+            older,
+            rates_ago,
+            beside,
+        })
 }
 
 fn rest() -> impl Strategy<Value = Step> {

@@ -15,8 +15,8 @@ impl Org {
         let entries = split.iter().map(|leg| Leg { amount: -leg.amount, ..leg.clone() }).collect();
         self.post(PostingKind::Debit, event.occurred_at, charged, entries);
         let event_id = event.event_id;
-        let (event, revision) = (event.clone(), event.revision);
-        self.debits.push(Debit { event, superseded_by: None, price, charged, revision, split });
+        let (event, revision, used) = (event.clone(), event.revision, Some(event.quantities()));
+        self.debits.push(Debit { event, superseded_by: None, used, price, charged, revision, split });
         let early = self.early_corrections.iter_mut().find(|early| early.correct.event_id == event_id);
         if let Some(early) = early {
             early.done = true;

@@ -44,6 +44,7 @@ impl Org {
             }
             CommandBody::SetPlan(_, set) => self.set_plan(command.command_id, set, now),
             CommandBody::Correct(_, correct) => self.correct(correct, issued_at),
+            CommandBody::Reprice(_, reprice) => self.reprice(reprice, issued_at, card),
             CommandBody::Release(_, release) => self.release(release, issued_at, card),
             CommandBody::Genesis(_)
             | CommandBody::IssueKey(_)

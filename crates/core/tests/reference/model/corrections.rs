@@ -1,6 +1,8 @@
 //! What was charged and is put right.
 
-use fluxori_core::command::{AllocationKind, Change, Correct};
+use std::collections::BTreeSet;
+
+use fluxori_core::command::{AllocationKind, Change, Correct, Reprice};
 use fluxori_core::id::AllocationId;
 use fluxori_core::posting::PostingKind;
 use fluxori_core::time::Timestamp;
@@ -8,7 +10,7 @@ use fluxori_core::usage::{Quantities, UsageEvent};
 
 use super::amount::Amount;
 use super::org::{EarlyCorrection, Leg, Movement, Org, Place, due};
-use super::prices;
+use super::prices::{self, RateCard, bare};
 use super::{Rejected, reject};
 
 /// Most corrections that wait for their events.
@@ -40,7 +42,40 @@ impl Org {
             Change::Void => 0,
             Change::Replace(quantities) => self.charge_again(index, quantities)?,
         };
+        self.debits[index].used = match &correct.change {
+            Change::Void => None,
+            Change::Replace(quantities) => Some((**quantities).clone()),
+        };
         self.change_charge(index, now_charged, issued_at);
+        Ok(())
+    }
+
+    /// Charges what was used at the prices of now, where nothing has been changed since it was looked at.
+    pub(crate) fn reprice(
+        &mut self,
+        reprice: &Reprice,
+        issued_at: Timestamp,
+        card: &RateCard,
+    ) -> Result<(), Rejected> {
+        let Reprice { rates, events } = reprice;
+        reject(events.is_empty() || events.len() > 100, "too few or too many events")?;
+        reject(events.iter().any(|(_, revision)| *revision < 1), "revisions count from 1")?;
+        let ids: BTreeSet<_> = events.iter().map(|(id, _)| id).collect();
+        reject(ids.len() < events.len(), "an event twice")?;
+        reject(card.latest() != Some(rates), "other rates are in force")?;
+        reject(ids.iter().any(|id| self.revision_of(**id).is_none()), "an event that was not charged")?;
+        for (id, revision) in events {
+            let index = self.debits.iter().position(|debit| debit.event.event_id == *id).unwrap();
+            let debit = &self.debits[index];
+            let Some(used) = debit.used.clone() else { continue };
+            let (before, now) = (debit.price.clone(), card.price_of(&debit.event));
+            if debit.revision != *revision || now.as_ref().map(bare) == before.as_ref().map(bare) {
+                continue;
+            }
+            let Ok(now_charged) = prices::charge(now.as_ref(), &used) else { continue };
+            self.debits[index].price = now;
+            self.change_charge(index, now_charged, issued_at);
+        }
         Ok(())
     }
 
@@ -48,6 +83,7 @@ impl Org {
     pub(crate) fn supersede(&mut self, index: usize, event: &UsageEvent) -> Result<(), Rejected> {
         let now_charged = self.charge_again(index, &event.quantities())?;
         self.debits[index].superseded_by = Some(event.clone());
+        self.debits[index].used = Some(event.quantities());
         self.change_charge(index, now_charged, event.occurred_at);
         Ok(())
     }

@@ -7,7 +7,7 @@ use fluxori_core::id::{AllocationId, CommandId, ItemId, OrgId};
 use fluxori_core::posting::PostingKind;
 use fluxori_core::record::QuarantineReason;
 use fluxori_core::time::Timestamp;
-use fluxori_core::usage::UsageEvent;
+use fluxori_core::usage::{Quantities, UsageEvent};
 
 use super::amount::Amount;
 use super::prices::ModelPrice;
@@ -115,6 +115,8 @@ pub(crate) fn due(amount: Amount) -> Leg {
 pub(crate) struct Debit {
     pub(crate) event: UsageEvent,
     pub(crate) superseded_by: Option<UsageEvent>,
+    /// What was used, as it is right; none: the charge is void.
+    pub(crate) used: Option<Quantities>,
     pub(crate) price: Option<ModelPrice>,
     pub(crate) charged: Amount,
     pub(crate) revision: i32,

@@ -24,6 +24,7 @@ pub(crate) struct ModelPrice {
 pub(crate) struct RateCard {
     unsealed: BTreeMap<RevisionId, Card>,
     in_force: Vec<ModelPrice>,
+    latest: Option<RevisionId>,
 }
 
 /// More than this one event cannot cost.
@@ -38,7 +39,12 @@ impl RateCard {
         self.unsealed.entry(part.revision.clone()).or_default().append(part.card.clone());
     }
 
+    pub(crate) fn latest(&self) -> Option<&RevisionId> {
+        self.latest.as_ref()
+    }
+
     pub(crate) fn seal(&mut self, seal: &RatesSeal) {
+        self.latest = Some(seal.revision.clone());
         for model in self.unsealed.remove(&seal.revision).unwrap_or_default().models {
             let names: Vec<Model> = model.aliases.iter().chain([&model.model]).cloned().collect();
             for price in model.prices {
@@ -71,6 +77,11 @@ impl RateCard {
             latest(tier).or_else(|| latest(None))
         })
     }
+}
+
+/// A price whatever other names its model has and whichever revision said it.
+pub(crate) fn bare(priced: &ModelPrice) -> (&Provider, &Model, &Price) {
+    (&priced.provider, &priced.model, &priced.price)
 }
 
 /// `gpt-5` of `gpt-5-2025-08-07` and of `gpt-5-20250807`.

@@ -1,0 +1,178 @@
+//! What an explanation of a posting needs: the org as it was before it, and what came of it since.
+
+use std::collections::HashMap;
+
+use fluxori_core::amount::Credits;
+use fluxori_core::fold::{Allocation, AllocationStatus, OrgState};
+use fluxori_core::id::{AllocationId, EventId, OrgId};
+use fluxori_core::posting::PostingKind;
+use rust_decimal::Decimal;
+use uuid::Uuid;
+
+use super::TransactionRecord;
+use crate::commit::GlobalRecord;
+use crate::load::StoredCharge;
+use crate::load::charge::ChargeRow;
+use crate::rows::allocation::AllocationRow;
+use crate::rows::organization::OrganizationRow;
+use crate::rows::posting::TransactionRow;
+use crate::rows::{self, unreadable};
+use crate::{Ledger, LedgerError};
+
+/// Most postings since a debit that are taken back to find out what the allocations held before it.
+pub const MAX_POSTINGS_SINCE: i64 = 100_000;
+
+/// A posting, by its number or by the event that it charged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PostingName {
+    /// Its number.
+    Number(i64),
+    /// The event that it charged.
+    Event(EventId),
+}
+
+/// A posting and what it came of.
+#[derive(Debug)]
+pub struct PostingHistory {
+    /// All postings of the event, the debit first; or the one posting, where it is not of usage.
+    pub postings: Vec<TransactionRecord>,
+    /// The charge as the first of them has it; none where it is not of usage.
+    pub charge: Option<StoredCharge>,
+    /// The org as it was before the first of them, as far as it can be told: its policy and the terms of its allocations
+    /// are those of now. None where too many postings were booked since.
+    pub before: Option<OrgState>,
+    /// The global records of the partition before the first posting's record.
+    pub globals: Vec<GlobalRecord>,
+}
+
+impl Ledger {
+    /// A posting with all that explains it, at one moment; none if the org has no such posting.
+    ///
+    /// # Errors
+    /// Postgres is away, or what is stored cannot be read.
+    pub async fn posting_history(
+        &self,
+        org: &OrgId,
+        name: PostingName,
+    ) -> Result<Option<PostingHistory>, LedgerError> {
+        let moment = self.at_one_moment().await?;
+        let history = moment.history(org, name).await;
+        moment.pool.close().await;
+        history
+    }
+
+    async fn history(&self, org: &OrgId, name: PostingName) -> Result<Option<PostingHistory>, LedgerError> {
+        let (number, event) = match name {
+            PostingName::Number(number) => (Some(number), None),
+            PostingName::Event(event) => (None, Some(event.0)),
+        };
+        let rows = sqlx::query_as!(
+            TransactionRow,
+            "SELECT org_id, number, kind, effective_at, recorded_at, amount, entries, event_id, billing_digest, command_id,
+                    user_id, module, feature, provider, request_model, model, certainty, revision, reservation_id,
+                    charge, split, subject_digest, digest, log_partition, log_offset
+             FROM credit_transactions WHERE org_id = $1 AND (number = $2 OR event_id = coalesce($3,
+                 (SELECT event_id FROM credit_transactions WHERE org_id = $1 AND number = $2)))
+             ORDER BY number",
+            org.as_str(),
+            number,
+            event,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let postings = rows.into_iter().map(TransactionRow::read).collect::<Result<Vec<_>, _>>()?;
+        let Some(first) = postings.first() else { return Ok(None) };
+        let mut globals = self.global_records(first.partition).await?;
+        globals.retain(|record| record.offset < first.offset);
+        let (charge, before) = if first.kind == PostingKind::Debit.as_str() {
+            (self.charge_of(org, first.number).await?, self.before(org, first.number).await?)
+        } else {
+            (None, None)
+        };
+        Ok(Some(PostingHistory { charge, before, globals, postings }))
+    }
+
+    async fn charge_of(&self, org: &OrgId, number: i64) -> Result<Option<StoredCharge>, LedgerError> {
+        let row = sqlx::query_as!(
+            ChargeRow,
+            r#"SELECT org_id, event_id AS "event_id!", amount, effective_at, user_id, module AS "module!", feature,
+                      provider AS "provider!", request_model AS "request_model!", model AS "model!",
+                      revision AS "revision!", entries, charge AS "charge!", split, subject_digest
+               FROM credit_transactions WHERE org_id = $1 AND number = $2 AND event_id IS NOT NULL"#,
+            org.as_str(),
+            number,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(ChargeRow::read).transpose()
+    }
+
+    /// The org as it was before a posting: what its allocations hold now, less what later postings brought.
+    async fn before(&self, org: &OrgId, number: i64) -> Result<Option<OrgState>, LedgerError> {
+        let row = sqlx::query_as!(
+            OrganizationRow,
+            "SELECT o.org_id, o.log_partition, o.posting_number, o.head, o.overdraft_policy, o.grace_us, o.suspended,
+                    o.suspended_users, o.balance, o.overdraft, o.granted, o.adjusted, o.charged, o.consumed,
+                    o.overdraft_incurred, o.absorbed, o.repaid, o.expired, o.due, o.next_boundary_at,
+                    o.plan_changed_at, (SELECT revision FROM plans p WHERE p.org_id = o.org_id) AS plan_revision,
+                    (SELECT plan FROM plans p WHERE p.org_id = o.org_id) AS plan,
+                    (SELECT granted_until FROM plans p WHERE p.org_id = o.org_id) AS granted_until, o.newest_event_id
+             FROM organizations o WHERE o.org_id = $1",
+            org.as_str(),
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        let record = row.record()?;
+        if record.number - number >= MAX_POSTINGS_SINCE {
+            return Ok(None);
+        }
+        let since = sqlx::query!(
+            r#"SELECT (leg -> 'target' ->> 'allocation')::uuid AS "allocation!",
+                      sum((leg ->> 'amount')::numeric) AS "amount!",
+                      bool_or(kind = 'open') AS "opened!", bool_or(kind = 'close') AS "closed!"
+               FROM credit_transactions, jsonb_array_elements(entries::jsonb) AS leg
+               WHERE org_id = $1 AND number >= $2 AND jsonb_typeof(leg -> 'target') = 'object'
+               GROUP BY 1"#,
+            org.as_str(),
+            number,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let since: HashMap<Uuid, (Decimal, bool, bool)> =
+            since.into_iter().map(|row| (row.allocation, (row.amount, row.opened, row.closed))).collect();
+        let ids: Vec<Uuid> = since.keys().copied().collect();
+        let rows = sqlx::query_as!(
+            AllocationRow,
+            "SELECT org_id, allocation_id, user_id, kind, purchased, priority, scope, effective_at, expires_at,
+                    plan_revision, plan_item, period_start, period_end, status, granted, adjusted, moved, consumed,
+                    repaid, repaid_in, expired, remaining
+             FROM credit_allocations WHERE org_id = $1 AND (status <> 'closed' OR allocation_id = ANY($2))",
+            org.as_str(),
+            &ids,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let allocations = rows.into_iter().map(|row| {
+            let since = since.get(&row.allocation_id).copied().unwrap_or_default();
+            as_before(row.read()?, since)
+        });
+        Ok(Some(OrgState::restore(record, allocations.collect::<Result<_, LedgerError>>()?)))
+    }
+}
+
+/// An allocation before the postings that brought it so much, and opened or closed it.
+fn as_before(
+    mut allocation: Allocation,
+    (brought, opened, closed): (Decimal, bool, bool),
+) -> Result<Allocation, LedgerError> {
+    let out_of_range = |error| unreadable(&format!("allocation {}", AllocationId(allocation.id.0)), error);
+    let had_opened = allocation.status != AllocationStatus::Scheduled;
+    allocation.status = match (had_opened && !opened, closed) {
+        (false, _) => AllocationStatus::Scheduled,
+        (true, true) => AllocationStatus::Open,
+        (true, false) => allocation.status,
+    };
+    let held = if had_opened { allocation.remaining } else { Credits::ZERO };
+    allocation.remaining = held.minus(rows::credits(brought)?).map_err(out_of_range)?;
+    Ok(allocation)
+}
