@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use e2e::{endpoints, ledger_at, pipeline, text, verify};
+use e2e::{balance_at, emit, grant, pipeline, started, text, unique, usage, verify};
 use fluxori_stack::pipeline::Pipeline;
 use serde_json::Value;
 
@@ -30,7 +30,15 @@ fn list<'answer>(answer: &'answer Value, name: &str) -> Result<&'answer Vec<Valu
 
 #[test]
 fn a_price_that_moves_tenfold_is_confirmed_before_it_is_put_in_force() -> Result<()> {
-    let pipeline = ledger_at(endpoints()?)?;
+    let pipeline = started(&[])?;
+    let org = unique("org");
+    grant(&pipeline, &org, "100")?;
+    let mut event = usage(&org);
+    if let Some(event) = event.as_object_mut() {
+        event.insert("request_model".to_owned(), "o4-mini-2025-04-16".into());
+    }
+    let spent = emit(&pipeline, &event)?;
+    balance_at(&pipeline, &org, text(&spent, "position")?)?;
     let path = pipeline.keys_folder().join("slipped.toml");
     std::fs::write(&path, SLIPPED)?;
     let card = path.to_str().context("path")?;
@@ -39,6 +47,10 @@ fn a_price_that_moves_tenfold_is_confirmed_before_it_is_put_in_force() -> Result
     ensure!(diff.get("needs_confirmation") == Some(&Value::Bool(true)), "{diff}");
     let [change] = list(&diff, "changed")?.as_slice() else { bail!("{diff}") };
     ensure!(text(change, "model")? == "o4-mini", "{change}");
+
+    let [affected] = list(&diff, "affected")?.as_slice() else { bail!("{diff}") };
+    // 1,000 tokens in at 1.1 and 200 out at 4.4 for a million.
+    ensure!((text(affected, "org_id")?, text(affected, "credits")?) == (org.as_str(), "1.98"), "{affected}");
 
     let Err(refused) = credits(&pipeline, &["rates", "apply", card]) else { bail!("it was not refused") };
     let refused = refused.to_string();
