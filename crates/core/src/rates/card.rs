@@ -459,7 +459,6 @@ pub const fn earliest() -> Timestamp {
 
 /// Whether something holds since ever.
 #[must_use]
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
 pub fn is_earliest(at: &Timestamp) -> bool {
     *at == Timestamp::EARLIEST
 }
