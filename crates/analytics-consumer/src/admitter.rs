@@ -1,10 +1,13 @@
 //! Pure: from the records of a range to what is stored of it, by the same admission as the ledger's.
 
+use std::sync::Arc;
+
 use fluxori_analytics::{AnalyticsError, KeptKind, KeptRecord, Loaded, Needed, RangeRows};
 use fluxori_core::command::CommandBody;
 use fluxori_core::digest::Digest;
 use fluxori_core::fold::{Admission, Context, Halt, KnownEvent, Past};
 use fluxori_core::id::{EventId, LogId, OrgId};
+use fluxori_core::rates::SharedRates;
 use fluxori_core::record::{Body, Record, RecordKey};
 use fluxori_core::time::Timestamp;
 use fluxori_core::usage::Violation;
@@ -88,9 +91,10 @@ impl Admitter {
         start: i64,
         now: Timestamp,
         kept: &[KeptRecord],
+        shared: &Arc<SharedRates>,
     ) -> Result<Self, RestoreError> {
-        let mut admitter =
-            Self { partition, context: Context::new(partition, Some(pinned)), past: Past::default() };
+        let context = Context::new(partition, Some(pinned)).sharing(shared);
+        let mut admitter = Self { partition, context, past: Past::default() };
         for kept in kept {
             admitter.restore_one(kept)?;
         }

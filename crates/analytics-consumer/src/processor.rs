@@ -2,10 +2,12 @@
 
 use std::fmt::Display;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fluxori_analytics::{Analytics, AnalyticsError, KeptKind, KeptRecord, LogRange, RangeRows};
 use fluxori_core::digest::Digest;
+use fluxori_core::rates::SharedRates;
 use fluxori_runtime::health::Check;
 use fluxori_runtime::retry;
 use fluxori_runtime::retry::{Failure, RetryError};
@@ -23,6 +25,8 @@ pub struct AnalyticsProcessor {
     analytics: Analytics,
     reader: LogReader,
     genesis: Digest,
+    /// The rates that its partitions have in common.
+    rates: Arc<SharedRates>,
     health: Check,
 }
 
@@ -39,8 +43,8 @@ impl AnalyticsProcessor {
     /// A processor that writes to `analytics` and takes no log but the one with this genesis. `reader` reads the same
     /// topic as the group; `health` says whether ClickHouse takes what it is given.
     #[must_use]
-    pub const fn new(analytics: Analytics, reader: LogReader, genesis: Digest, health: Check) -> Self {
-        Self { analytics, reader, genesis, health }
+    pub fn new(analytics: Analytics, reader: LogReader, genesis: Digest, health: Check) -> Self {
+        Self { analytics, reader, genesis, rates: Arc::default(), health }
     }
 
     /// Asks ClickHouse again and again until it answers.
@@ -241,7 +245,7 @@ impl Processor for AnalyticsProcessor {
             .ask("read admission_records", &stop, || self.analytics.kept_records(partition, start))
             .await?;
         self.check_genesis(partition, &kept, &stop).await?;
-        let admitter = Admitter::restore(partition, self.genesis, start, cursor.now, &kept)
+        let admitter = Admitter::restore(partition, self.genesis, start, cursor.now, &kept, &self.rates)
             .map_err(|error| WorkerEnd::Halt(error.to_string()))?;
         let worker = Worker { partition, group, admitter, sealed_end: cursor.sealed_end };
         Ok(TakeOver { start, worker })

@@ -1,5 +1,7 @@
 //! Why a posting is what it is: its record is folded once more, with a trace, and compared with what was booked.
 
+use std::sync::Arc;
+
 use fluxori_core::amount::{Credits, Factor, Rate, Rounding, Usd};
 use fluxori_core::command::CommandBody;
 use fluxori_core::digest::Digest;
@@ -255,7 +257,7 @@ pub async fn explain(
         remarks: Vec::new(),
     };
     let Some(charge) = &history.charge else { return Ok(Some(explanation)) };
-    let context = context_of(first.partition, genesis, &history.globals)?;
+    let context = context_of(first.partition, genesis, &history.globals, &Arc::default())?;
     let rates = context.rates();
     let booked = charge.resolve(rates)?;
     let event = match recorded(reader, first).await? {

@@ -18,6 +18,7 @@ use std::time::Instant;
 
 use fluxori_core::digest::Digest;
 use fluxori_core::fold::FoldError;
+use fluxori_core::rates::SharedRates;
 use fluxori_core::time::Timestamp;
 use fluxori_ledger::{Ledger, LedgerError, Loaded, Needed};
 use fluxori_runtime::retry::{Failure, RetryError};
@@ -45,6 +46,7 @@ pub struct Applier {
     bounds: Bounds,
     /// How many partitions share the bounds.
     partitions: Arc<AtomicUsize>,
+    rates: Arc<SharedRates>,
     /// Commits under way at once, over all partitions: fewer than there are connections, so that none waits for one.
     commits: Arc<Semaphore>,
     /// Batches decoded and folded at once, over all partitions: as many as there are processors, because more would only
@@ -77,6 +79,7 @@ impl Applier {
             genesis,
             bounds: limits.in_memory,
             partitions: Arc::default(),
+            rates: Arc::default(),
             commits: Arc::new(Semaphore::new(limits.commits.max(1))),
             folds: Semaphore::new(limits.folds.max(1)),
             outages: Arc::new(Outages::new(health)),
@@ -107,7 +110,8 @@ impl Applier {
         })
         .await
         .map_err(end_of)?;
-        AppliedPartition::new(partition, self.genesis, taken, &self.partitions).map_err(WorkerEnd::Halt)
+        AppliedPartition::new(partition, self.genesis, taken, &self.rates, &self.partitions)
+            .map_err(WorkerEnd::Halt)
     }
 
     async fn load(

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use fluxori_core::digest::Digest;
 use fluxori_core::fold::{Context, Counters, Halt, PartitionFold, Past};
 use fluxori_core::id::GLOBAL_KEY;
+use fluxori_core::rates::SharedRates;
 use fluxori_core::time::Timestamp;
 use fluxori_ledger::{Cursor, GlobalRecord, TakenOver};
 use fluxori_stream::{Batch, WorkerEnd};
@@ -53,7 +54,8 @@ impl Drop for Counted {
     }
 }
 
-/// The context of a partition after these global records.
+/// The context of a partition after these global records. Its rates are shared with contexts that were given the same
+/// `shared`.
 ///
 /// # Errors
 /// The log is another one, or this build is too old for it.
@@ -61,8 +63,9 @@ pub fn context_of(
     partition: i32,
     genesis: Option<Digest>,
     globals: &[GlobalRecord],
+    shared: &Arc<SharedRates>,
 ) -> Result<Context, Halt> {
-    let mut context = Context::new(partition, genesis);
+    let mut context = Context::new(partition, genesis).sharing(shared);
     let mut past = Past::default();
     for global in globals {
         let key = Some(GLOBAL_KEY.as_bytes());
@@ -77,10 +80,11 @@ impl AppliedPartition {
         partition: i32,
         genesis: Digest,
         taken: TakenOver,
+        rates: &Arc<SharedRates>,
         counter: &Arc<AtomicUsize>,
     ) -> Result<Self, String> {
         let mut context =
-            context_of(partition, Some(genesis), &taken.globals).map_err(|halt| halt.to_string())?;
+            context_of(partition, Some(genesis), &taken.globals, rates).map_err(|halt| halt.to_string())?;
         let (counters, outcomes) = taken.cursor.as_ref().map_or_else(
             || (Counters::default(), Digest::default()),
             |cursor| {

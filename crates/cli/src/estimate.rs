@@ -5,7 +5,6 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use fluxori_applier::context_of;
 use fluxori_core::id::{Feature, Label, Module, OrgId};
 use fluxori_core::usage::Quantity;
 use fluxori_estimate::{EstimateRequest, Estimates, Line, ModelName, estimate};
@@ -18,8 +17,6 @@ use crate::session::Session;
 
 /// Most of a file that is read: what can be counted at once, with room for what is around it.
 const MAX_FILE: u64 = 64 << 20;
-/// Every partition comes to the same rates; this one's say what they are.
-const PARTITION: i32 = 0;
 
 #[derive(Debug, Args)]
 pub(crate) struct EstimateArguments {
@@ -91,10 +88,8 @@ struct ChatFile {
 
 pub(crate) async fn run(session: &Session, arguments: &EstimateArguments) -> Result<(), CliError> {
     let request = request(arguments)?;
-    let ledger = session.ledger().await?;
-    let globals = ledger.global_records(PARTITION).await?;
-    let context = context_of(PARTITION, session.pinned(), &globals)?;
-    let answer = estimate(&request, clock::now().into(), context.rates())
+    let rates = session.rates().await?;
+    let answer = estimate(&request, clock::now().into(), &rates)
         .map_err(|error| CliError::Refused(error.to_string()))?;
     session.output.print(&answer, text)?;
     if answer.estimates.is_empty() {

@@ -1,13 +1,16 @@
 //! What commands work with: the configuration, and connections made when they are first needed.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fluxori_applier::context_of;
 use fluxori_archive::{Archive, Source};
 use fluxori_core::digest::Digest;
-use fluxori_core::fold::{Halt, LogIdentity};
+use fluxori_core::fold::{Context, Halt, LogIdentity};
+use fluxori_core::rates::{Rates, SharedRates};
 use fluxori_core::time::Timestamp;
-use fluxori_ledger::{Ledger, Schema};
+use fluxori_ledger::{GlobalRecord, Ledger, Schema};
 use fluxori_runtime::config::{self, Config, KafkaConfig, Sources};
 use fluxori_stream::{LogReader, Publisher, PublisherOptions, StreamError, Watermarks};
 use fluxori_wire::Issuer;
@@ -25,6 +28,8 @@ pub(crate) struct Session {
     pub(crate) config: Config,
     pub(crate) output: Output,
     ledger: OnceCell<Ledger>,
+    /// The rates that the partitions have in common.
+    rates: Arc<SharedRates>,
 }
 
 impl Session {
@@ -38,7 +43,7 @@ impl Session {
         if verbose {
             fluxori_runtime::telemetry::init_logs(&config.telemetry)?;
         }
-        Ok(Self { config, output, ledger: OnceCell::new() })
+        Ok(Self { config, output, ledger: OnceCell::new(), rates: Arc::default() })
     }
 
     pub(crate) fn kafka(&self) -> Result<&KafkaConfig, CliError> {
@@ -96,6 +101,17 @@ impl Session {
     /// The log, as its genesis in partition 0 describes it; any other than the pinned one is refused.
     pub(crate) async fn log(&self, reader: &LogReader) -> Result<LogIdentity, CliError> {
         identify(reader, 0, self.pinned()).await?.ok_or(Halt::NoGenesis { partition: 0 }.into())
+    }
+
+    /// What holds in a partition after these global records.
+    pub(crate) fn context(&self, partition: i32, globals: &[GlobalRecord]) -> Result<Context, CliError> {
+        Ok(context_of(partition, self.pinned(), globals, &self.rates)?)
+    }
+
+    /// The rates that the ledger has in force: those of one partition, for a revision goes into all of them.
+    pub(crate) async fn rates(&self) -> Result<Arc<Rates>, CliError> {
+        let globals = self.ledger().await?.global_records(0).await?;
+        Ok(Arc::clone(self.context(0, &globals)?.rates()))
     }
 
     /// The issuer whose key signs the tool's commands.

@@ -1,11 +1,10 @@
 //! The fold of one partition as the ledger has it at one moment: to fold on from there in memory, or to look at it.
 
 use fluxori_core::digest::Digest;
-use fluxori_core::fold::{Context, PartitionFold, Past};
-use fluxori_core::id::GLOBAL_KEY;
+use fluxori_core::fold::{PartitionFold, Past};
 use fluxori_core::record::Body;
 use fluxori_core::time::Timestamp;
-use fluxori_ledger::{GlobalRecord, Ledger, Loaded, Needed, WaitingRecord};
+use fluxori_ledger::{Ledger, Loaded, Needed, WaitingRecord};
 use serde::Serialize;
 
 use crate::error::CliError;
@@ -42,25 +41,13 @@ impl Snapshot {
                 "the ledger has applied nothing of partition {partition} yet; start ledger-consumer"
             )));
         };
-        let mut context = Context::new(partition, session.pinned());
-        take_in(&mut context, &snapshot.globals)?;
+        let mut context = session.context(partition, &snapshot.globals)?;
         context.resume_at(cursor.log_time);
         let mut fold = PartitionFold::new(context, cursor.counters, cursor.outcomes);
         let past = remember(&mut fold, needed, snapshot.loaded)?;
         let as_of = AsOf { partition, next_offset: cursor.next_offset, log_time: cursor.log_time };
         Ok(Self { fold, past, as_of })
     }
-}
-
-/// Puts a partition's global records into force.
-pub(crate) fn take_in(context: &mut Context, globals: &[GlobalRecord]) -> Result<(), CliError> {
-    let mut past = Past::default();
-    for global in globals {
-        let record =
-            fluxori_wire::decode(Some(GLOBAL_KEY.as_bytes()), Some(&global.value), global.append_time);
-        _ = context.admit(&mut past, &record)?;
-    }
-    Ok(())
 }
 
 /// Puts in place what was loaded; what is known of the past comes out.

@@ -37,7 +37,8 @@ impl RatesInForce {
         let globals = self.ledger.global_records(PARTITION).await?;
         let made = tokio::task::spawn_blocking(move || {
             let last = globals.last().map_or(-1, |record| record.offset);
-            context_of(PARTITION, None, &globals).map(|context| (last, Arc::new(context.rates().clone())))
+            context_of(PARTITION, None, &globals, &Arc::default())
+                .map(|context| (last, Arc::clone(context.rates())))
         });
         let (last, rates) = made.await.map_err(Problem::internal)?.map_err(Problem::internal)?;
         *read = Some((last, Arc::clone(&rates)));

@@ -21,36 +21,72 @@ pub(crate) fn count(vocabulary: Vocabulary, text: &str) -> usize {
 
 /// The tokens of the first part of a text that starts where a piece starts, and where that part ends, also between pieces.
 fn count_stretch(vocabulary: Vocabulary, text: &str) -> (usize, usize) {
-    if text.len() <= STRETCH && !has_long_run(text) {
-        return (vocabulary.encoder().count(text), text.len());
-    }
     let head = text.get(..text.floor_char_boundary(STRETCH)).unwrap_or(text);
-    if !has_long_run(head)
-        && let Some(cut) = last_cut(head)
-        && let Some(stretch) = text.get(..cut)
-    {
-        return (vocabulary.encoder().count(stretch), cut);
+    let scattered = is_scattered(head);
+    if !scattered && !has_long_run(head) {
+        let cut = if head.len() == text.len() { Some(head.len()) } else { last_cut(head) };
+        if let Some(stretch) = cut.and_then(|cut| head.get(..cut)) {
+            return (vocabulary.encoder().count(stretch), stretch.len());
+        }
     }
-    count_pieces(vocabulary, text)
+    count_pieces(vocabulary, text, scattered)
 }
 
-/// [`count_stretch`] where no cut is near: piece by piece, the short ones together.
-fn count_pieces(vocabulary: Vocabulary, text: &str) -> (usize, usize) {
+/// [`count_stretch`] piece by piece: where no cut is near, or the encoder is slow at it.
+fn count_pieces(vocabulary: Vocabulary, text: &str, scattered: bool) -> (usize, usize) {
     let (mut tokens, mut counted, mut at) = (0, 0, 0);
     let short = |from: usize, to: usize| vocabulary.encoder().count(text.get(from..to).unwrap_or_default());
     while at < STRETCH.min(text.len()) {
         let rest = text.get(at..).unwrap_or_default();
-        // Digits go one by one or by three.
+        // Digits go one by one or by three, which the encoder does well.
         let digits = rest.bytes().take(STRETCH).take_while(u8::is_ascii_digit).count();
         let piece = if digits >= 3 { digits - digits % 3 } else { vocabulary.splitter().first(rest) };
-        if piece > LONG_PIECE && digits < 3 {
-            let long = rest.get(..piece).unwrap_or_default();
-            tokens += short(counted, at) + vocabulary.ranks().count(long.as_bytes());
+        let bytes = rest.as_bytes().get(..piece).unwrap_or_default();
+        if digits < 3 && (piece > LONG_PIECE || scattered && !bytes.is_ascii()) {
+            tokens += short(counted, at) + vocabulary.ranks().count(bytes);
             counted = at + piece;
         }
         at += piece;
     }
     (tokens + short(counted, at), at)
+}
+
+/// Whether characters come from so many corners of Unicode that the encoder's pattern, which is not tied to where a piece
+/// begins, takes up to a thousand times as long as usual. Text in several languages comes from fewer.
+///
+/// A corner is 64 characters, those that differ in their last byte only: a bit for each.
+fn is_scattered(text: &str) -> bool {
+    const MOST: u32 = 20;
+    if text.is_ascii() {
+        return false;
+    }
+    let (mut of_two, mut of_three, mut of_four) = (0_u64, [0_u64; 16], [0_u64; 16]);
+    for bytes in text.as_bytes().windows(3) {
+        let &[first, second, third] = bytes else { continue };
+        match first {
+            0xC2..=0xDF => of_two |= 1 << (first & 0x3F),
+            0xE0..=0xEF => mark(&mut of_three, first, second),
+            0xF0.. => mark(&mut of_four, second, third),
+            _ => {}
+        }
+    }
+    // The encoder knows Han, kana, Hangul and the wide forms of ASCII without its pattern.
+    let known = |first: u8| match first {
+        0x2 => !0 << 0x3A,
+        0x3..=0x9 | 0xB | 0xC => !0,
+        0xA => !0 << 0x30,
+        0xD => (1 << 0x1F) - 1,
+        0xF => !0 << 0x3C,
+        _ => 0_u64,
+    };
+    let of_three = (0..).zip(of_three).map(|(first, corners)| corners & !known(first));
+    of_three.chain(of_four).chain([of_two]).map(u64::count_ones).sum::<u32>() > MOST
+}
+
+fn mark(corners: &mut [u64; 16], row: u8, bit: u8) {
+    if let Some(row) = corners.get_mut(usize::from(row & 0xF)) {
+        *row |= 1 << (bit & 0x3F);
+    }
 }
 
 /// Whether there may be a piece longer than [`LONG_PIECE`]: then some block of the text is of one class.
@@ -192,6 +228,19 @@ mod tests {
                     let here = count(vocabulary, &text);
                     assert_eq!(here, vocabulary.encoder().count(&text), "{vocabulary:?} {block:?} {length}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn characters_from_all_over_unicode_are_counted_as_the_encoder_does_it() {
+        let text: String = (0..1000).filter_map(|step| char::from_u32(step * 7919 % 0x11_0000)).collect();
+        let with_words: String =
+            text.chars().flat_map(|character| [character, ' ', 'a', 'b', '1', '2', '3', '4']).collect();
+        assert!(is_scattered(&text));
+        for vocabulary in Vocabulary::ALL {
+            for text in [&text, &with_words] {
+                assert_eq!(count(vocabulary, text), vocabulary.encoder().count(text), "{vocabulary:?}");
             }
         }
     }

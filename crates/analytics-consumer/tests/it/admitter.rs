@@ -115,7 +115,7 @@ fn run(admitter: &mut Admitter, tables: &mut Tables, batch: &Batch) -> Tally {
 }
 
 fn beginning(log: &Log) -> Admitter {
-    Admitter::restore(0, log.genesis, 0, Timestamp::MIN, &[]).unwrap()
+    Admitter::restore(0, log.genesis, 0, Timestamp::MIN, &[], &Default::default()).unwrap()
 }
 
 pub(crate) fn whole(log: &Log) -> (Tables, Tally) {
@@ -293,7 +293,8 @@ pub(crate) fn run_cut(log: &Log, tables: &mut Tables, cuts: &[i64]) {
             continue;
         }
         let kept = tables.kept(batch.start());
-        let mut admitter = Admitter::restore(0, log.genesis, batch.start(), now, &kept).unwrap();
+        let mut admitter =
+            Admitter::restore(0, log.genesis, batch.start(), now, &kept, &Default::default()).unwrap();
         assert_eq!(admitter.now(), now);
         run(&mut admitter, tables, &batch);
         now = admitter.now();
@@ -327,7 +328,8 @@ fn rows_of_later_records_that_are_there_already_change_nothing() {
             let (_, tail) = log.records.clone().split_at(start);
             let now = Timestamp::from_millis(BEGAN_MS + (start - 1) * 10);
             // A zombie, or an insert that was cut short, wrote what comes after the start.
-            let mut admitter = Admitter::restore(0, log.genesis, start, now, &all.kept(start)).unwrap();
+            let mut admitter =
+                Admitter::restore(0, log.genesis, start, now, &all.kept(start), &Default::default()).unwrap();
             let records = Admitter::decode(&tail);
             let loaded = all.load(start, &Admitter::needed(&records));
             let (rows, _) = admitter.admit(&tail, &records, loaded).unwrap();
@@ -342,15 +344,20 @@ fn rows_of_later_records_that_are_there_already_change_nothing() {
 #[test]
 fn another_log_and_a_dropped_database_are_refused_with_what_is_wrong() {
     let log = eventful(1);
-    let mut admitter = Admitter::restore(0, Digest::default(), 0, Timestamp::MIN, &[]).unwrap();
+    let mut admitter =
+        Admitter::restore(0, Digest::default(), 0, Timestamp::MIN, &[], &Default::default()).unwrap();
     let halt = admitter.admit(&log.records, &Admitter::decode(&log.records), Loaded::default()).unwrap_err();
     assert!(halt.to_string().contains("another log"), "{halt}");
-    let error = Admitter::restore(0, log.genesis, 5, Timestamp::MIN, &[]).unwrap_err().to_string();
+    let error = Admitter::restore(0, log.genesis, 5, Timestamp::MIN, &[], &Default::default())
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("was the database dropped"), "{error}");
     let (tables, _) = whole(&log);
     let mut kept = tables.kept(5);
     kept[1].value.reverse();
-    let error = Admitter::restore(0, log.genesis, 5, Timestamp::MIN, &kept).unwrap_err().to_string();
+    let error = Admitter::restore(0, log.genesis, 5, Timestamp::MIN, &kept, &Default::default())
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("offset 1"), "{error}");
 }
 

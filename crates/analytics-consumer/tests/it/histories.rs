@@ -257,7 +257,7 @@ async fn real_tables_hold_the_same_rows_and_their_rollups_the_same_sums() {
 async fn fill(analytics: &Analytics, log: &Log, all: &Tables, random: &mut Random) -> Vec<UsageAt> {
     let (mut made, mut ranges) = (Tables::default(), Vec::new());
     let (mut now, mut rest) = (Timestamp::MIN, log.records.clone());
-    let mut admitter = Admitter::restore(0, log.genesis, 0, now, &[]).unwrap();
+    let mut admitter = Admitter::restore(0, log.genesis, 0, now, &[], &Default::default()).unwrap();
     while !rest.is_empty() {
         let end = rest.end().min(rest.start() + 1 + i64::try_from(random.below(60)).unwrap());
         let (batch, after) = rest.split_at(end);
@@ -266,7 +266,8 @@ async fn fill(analytics: &Analytics, log: &Log, all: &Tables, random: &mut Rando
         if random.is(2) {
             let kept = analytics.kept_records(0, range.start).await.unwrap();
             assert_eq!(kept, all.kept(range.start));
-            admitter = Admitter::restore(0, log.genesis, range.start, now, &kept).unwrap();
+            admitter =
+                Admitter::restore(0, log.genesis, range.start, now, &kept, &Default::default()).unwrap();
         }
         let records = Admitter::decode(&batch);
         let loaded = analytics.load(0, range.start, &Admitter::needed(&records)).await.unwrap();

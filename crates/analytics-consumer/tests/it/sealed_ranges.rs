@@ -166,7 +166,9 @@ impl Processor for Crashing {
         let (batch, _) = batch.split_at(self.end);
         let seal = Cursor { now: Timestamp::MIN, sealed_end: Some(self.end) };
         group.commit(0, 0, &seal.to_text()).await.unwrap();
-        let mut admitter = Admitter::restore(0, self.pipeline.log.genesis, 0, Timestamp::MIN, &[]).unwrap();
+        let mut admitter =
+            Admitter::restore(0, self.pipeline.log.genesis, 0, Timestamp::MIN, &[], &Default::default())
+                .unwrap();
         let (rows, _) = admitter.admit(&batch, &Admitter::decode(&batch), Loaded::default()).unwrap();
         let range = LogRange { log_id: LOG, partition: 0, start: 0, end: self.end };
         let only_kept = RangeRows { usage: Vec::new(), kept: rows.kept.clone() };
@@ -255,7 +257,8 @@ async fn corrections_in_a_sealed_range_count_once_whoever_finishes_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_that_lost_its_offset_halts_rather_than_counting_again() {
     with_pipeline(eventful(1), async |pipeline| {
-        let mut admitter = Admitter::restore(0, pipeline.log.genesis, 0, Timestamp::MIN, &[]).unwrap();
+        let mut admitter =
+            Admitter::restore(0, pipeline.log.genesis, 0, Timestamp::MIN, &[], &Default::default()).unwrap();
         let batch = &pipeline.log.records;
         let (rows, _) = admitter.admit(batch, &Admitter::decode(batch), Loaded::default()).unwrap();
         let range = LogRange { log_id: LOG, partition: 0, start: 0, end: batch.end() };

@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 
 use fluxori_core::command::CommandKind;
-use fluxori_core::fold::{Context, IssuerKey, LogIdentity};
+use fluxori_core::fold::{IssuerKey, LogIdentity};
 use fluxori_core::id::KeyId;
 use serde::Serialize;
 
 use crate::error::CliError;
 use crate::output::table;
 use crate::session::Session;
-use crate::snapshot::take_in;
 
 #[derive(Debug, Serialize)]
 struct Answer {
@@ -46,8 +45,7 @@ async fn in_force(session: &Session, log: &LogIdentity) -> Result<InForce, CliEr
     let ledger = session.ledger().await?;
     let mut found = InForce::new();
     for partition in 0..log.genesis.partitions {
-        let mut context = Context::new(partition, session.pinned());
-        take_in(&mut context, &ledger.global_records(partition).await?)?;
+        let context = session.context(partition, &ledger.global_records(partition).await?)?;
         for (key_id, IssuerKey { issuer, kinds, .. }) in context.keys() {
             let key = (issuer.clone(), key_id.clone(), kinds.iter().copied().collect());
             *found.entry(key).or_default() += 1;

@@ -168,7 +168,8 @@ fn confirmed(changes: &Changes, arguments: &ApplyArguments) -> Result<(), CliErr
 
 fn text(answer: &Answer) -> String {
     let (revision, entries) = (&answer.revision, answer.entries);
-    let changes = answer.changes.as_ref().map_or_else(String::new, |changes| format!("\nIt brings {}", changes.text));
+    let changes =
+        answer.changes.as_ref().map_or_else(String::new, |changes| format!("\nIt brings {}", changes.text));
     let sentence = match answer.status {
         Status::WouldPublish => format!(
             "Dry run: nothing was published. The card is right: revision {revision} with {entries} entries. {} records (its \

@@ -9,7 +9,7 @@ use fluxori_rate_card::{Change, Changes, RateCard, RateMove, changes};
 use serde::Serialize;
 
 use super::check::AgeArguments;
-use super::in_force::{self, Age};
+use super::in_force::Age;
 use crate::error::CliError;
 use crate::output::table;
 use crate::session::Session;
@@ -67,7 +67,7 @@ pub(crate) async fn run(session: &Session, arguments: &DiffArguments) -> Result<
 
 /// What a card would change in what is in force.
 pub(super) async fn against_in_force(session: &Session, card: &RateCard) -> Result<Changes, CliError> {
-    let before = in_force::rates(session).await?;
+    let before = session.rates().await?;
     changes(&before, card).map_err(|error| {
         CliError::Refused(format!("the card cannot hold beside the prices that are in force: {error}"))
     })
@@ -81,8 +81,9 @@ fn text(answer: &Answer) -> String {
     }
     if !changes.moved_names.is_empty() {
         let names = changes.moved_names.iter().take(SHOWN);
-        let rows = names
-            .map(|moved| [moved.provider.to_string(), moved.name.to_string(), moved.from.clone(), moved.to.clone()]);
+        let rows = names.map(|moved| {
+            [moved.provider.to_string(), moved.name.to_string(), moved.from.clone(), moved.to.clone()]
+        });
         _ = write!(text, "\n\n{}", table(["provider", "name", "means now", "would mean"], &[], rows));
     }
     for (title, names) in [

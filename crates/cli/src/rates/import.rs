@@ -136,7 +136,13 @@ fn text(answer: &Answer) -> String {
     if !report.conflicts.is_empty() {
         let rows = report.conflicts.iter().take(SHOWN).map(|conflict| {
             let unit = conflict.unit.clone();
-            [conflict.model.clone(), unit, conflict.holds.clone(), conflict.other.clone(), conflict.name.clone()]
+            [
+                conflict.model.clone(),
+                unit,
+                conflict.holds.clone(),
+                conflict.other.clone(),
+                conflict.name.clone(),
+            ]
         });
         let header = ["model", "unit", "genai-prices", "LiteLLM", "there as"];
         _ = writeln!(

@@ -4,27 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fluxori_core::amount::Rate;
-use fluxori_core::fold::Context;
 use fluxori_core::meter::Meter;
-use fluxori_core::rates::{Matched, PricingTier, Rates};
+use fluxori_core::rates::{Matched, PricingTier};
 use fluxori_core::time::Timestamp;
 use fluxori_runtime::clock;
 use serde::Serialize;
-
-use crate::error::CliError;
-use crate::session::Session;
-use crate::snapshot::take_in;
-
-/// The partition that is asked: a revision goes into all of them.
-const PARTITION: i32 = 0;
-
-/// The rates that the ledger has in force.
-pub(super) async fn rates(session: &Session) -> Result<Rates, CliError> {
-    let globals = session.ledger().await?.global_records(PARTITION).await?;
-    let mut context = Context::new(PARTITION, session.pinned());
-    take_in(&mut context, &globals)?;
-    Ok(context.rates().clone())
-}
 
 /// A price as it is shown.
 #[derive(Debug, Clone, Serialize)]
@@ -163,6 +147,7 @@ impl Age {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use fluxori_core::rates::Rates;
     use fluxori_rate_card::RateCard;
 
     use super::*;

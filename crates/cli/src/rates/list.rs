@@ -6,7 +6,7 @@ use fluxori_core::rates::PricingTier;
 use fluxori_core::time::Timestamp;
 use serde::Serialize;
 
-use super::in_force::{self, Tier, at_time};
+use super::in_force::{Tier, at_time};
 use crate::error::CliError;
 use crate::output::table;
 use crate::session::Session;
@@ -30,7 +30,7 @@ struct Answer {
 }
 
 pub(crate) async fn run(session: &Session, arguments: &ListArguments) -> Result<(), CliError> {
-    let rates = in_force::rates(session).await?;
+    let rates = session.rates().await?;
     let provider = arguments.provider.as_ref().map(|name| rates.provider(name));
     let tiers = rates.tiers().map(|tier| &**tier).filter(|tier| {
         let named = |name: &Model| tier.model == *name || tier.aliases.contains(name);

@@ -10,7 +10,7 @@ use fluxori_core::time::Timestamp;
 use fluxori_runtime::clock;
 use serde::Serialize;
 
-use super::in_force::{self, Tier, at_time, matched};
+use super::in_force::{Tier, at_time, matched};
 use crate::error::CliError;
 use crate::output::{table, time};
 use crate::session::Session;
@@ -61,12 +61,16 @@ struct Shown {
 }
 
 pub(crate) async fn run(session: &Session, arguments: &ShowArguments) -> Result<(), CliError> {
-    let rates = in_force::rates(session).await?;
+    let rates = session.rates().await?;
     let at = arguments.at.unwrap_or_else(|| clock::now().into());
     let answer = find(&rates, &arguments.model, arguments.provider.as_ref(), at);
     let found = !answer.models.is_empty();
     session.output.print(&answer, text)?;
-    if found { Ok(()) } else { Err(CliError::Refused(format!("{} means no model that has a price", arguments.model))) }
+    if found {
+        Ok(())
+    } else {
+        Err(CliError::Refused(format!("{} means no model that has a price", arguments.model)))
+    }
 }
 
 fn find(rates: &Rates, name: &Model, provider: Option<&Provider>, at: Timestamp) -> Answer {
@@ -151,7 +155,8 @@ fn text(answer: &Answer) -> String {
 }
 
 fn model_text(name: &str, model: &Shown) -> String {
-    let mut text = format!("{name} at {} is {}/{}, by {}.", model.asked, model.provider, model.model, model.matched);
+    let mut text =
+        format!("{name} at {} is {}/{}, by {}.", model.asked, model.provider, model.model, model.matched);
     let mut fact = |what: &str, value: Option<String>| {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
             _ = write!(text, "\n{what}: {value}");
@@ -169,7 +174,13 @@ fn model_text(name: &str, model: &Shown) -> String {
     let rows = |tiers: &[Tier]| -> Vec<[String; 5]> {
         let row = |tier: &Tier| {
             let source = tier.source.clone().unwrap_or_default();
-            [tier.kind(), tier.since(), format!("{} ({})", tier.rates_text(), tier.currency), tier.revision.clone(), source]
+            [
+                tier.kind(),
+                tier.since(),
+                format!("{} ({})", tier.rates_text(), tier.currency),
+                tier.revision.clone(),
+                source,
+            ]
         };
         tiers.iter().map(row).collect()
     };

@@ -1,7 +1,6 @@
 //! `credits rates unpriced`.
 
 use clap::Args;
-use fluxori_core::fold::Context;
 use fluxori_core::id::{Model, Provider};
 use fluxori_core::rates::{Rates, Variant};
 use fluxori_ledger::IncompleteUsage;
@@ -10,7 +9,6 @@ use serde::Serialize;
 use crate::error::CliError;
 use crate::output::{table, time};
 use crate::session::Session;
-use crate::snapshot::take_in;
 
 #[derive(Debug, Args)]
 pub(crate) struct UnpricedArguments {
@@ -36,10 +34,9 @@ struct Line {
 
 pub(crate) async fn unpriced(session: &Session, arguments: &UnpricedArguments) -> Result<(), CliError> {
     let ledger = session.ledger().await?;
-    let mut context = Context::new(0, session.pinned());
-    take_in(&mut context, &ledger.global_records(0).await?)?;
+    let rates = session.rates().await?;
     let usage = ledger.incomplete_usage(arguments.limit).await?;
-    let usage = usage.into_iter().map(|usage| Line::of(usage, context.rates())).collect();
+    let usage = usage.into_iter().map(|usage| Line::of(usage, &rates)).collect();
     session.output.print(&Answer { usage }, text)
 }
 

@@ -15,7 +15,6 @@ use fluxori_ledger::{GlobalRecord, Ledger, ModelNames};
 use super::RepriceArguments;
 use crate::error::CliError;
 use crate::session::Session;
-use crate::snapshot::take_in;
 
 /// What a partition has in force.
 pub(super) struct InForce {
@@ -25,7 +24,7 @@ pub(super) struct InForce {
 }
 
 impl InForce {
-    pub(super) const fn rates(&self) -> &Rates {
+    pub(super) fn rates(&self) -> &Rates {
         self.context.rates()
     }
 }
@@ -78,8 +77,7 @@ impl<'run> PartitionRates<'run> {
     }
 
     fn read(&self, partition: i32, globals: &[GlobalRecord]) -> Result<InForce, CliError> {
-        let mut context = Context::new(partition, self.session.pinned());
-        take_in(&mut context, globals)?;
+        let context = self.session.context(partition, globals)?;
         let revision = self.revision;
         let latest = context.rates().revisions().last();
         if latest != Some(revision) {

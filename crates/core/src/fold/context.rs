@@ -1,13 +1,14 @@
 //! Pure: what holds for all orgs of a partition at one place of its log.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use crate::command::{
     Command, CommandBody, CommandKind, Genesis, IssueKey, RatesPart, RatesSeal, SignedCommand, key_id,
 };
 use crate::digest::Digest;
 use crate::id::{CommandId, KeyId, LogId, OrgId, RevisionId};
-use crate::rates::{Card, Rates, part_digest, revision_digest};
+use crate::rates::{Card, Rates, SharedRates, history_after, part_digest, revision_digest};
 use crate::record::{Body, QuarantineReason, Record, RecordKey, partition_of};
 use crate::time::Timestamp;
 
@@ -93,7 +94,10 @@ pub struct Context {
     log: Option<LogIdentity>,
     keys: HashMap<KeyId, IssuerKey>,
     /// Rates in force.
-    pub(super) rates: Rates,
+    pub(super) rates: Arc<Rates>,
+    /// Digest over the revisions that they came about by.
+    rates_history: Digest,
+    shared: Arc<SharedRates>,
     unsealed: HashMap<RevisionId, BTreeMap<i32, Card>>,
     sealed: HashMap<RevisionId, Digest>,
     commands: HashMap<CommandId, Digest>,
@@ -110,12 +114,21 @@ impl Context {
             pinned,
             log: None,
             keys: HashMap::new(),
-            rates: Rates::default(),
+            rates: Arc::default(),
+            rates_history: Digest::default(),
+            shared: Arc::default(),
             unsealed: HashMap::new(),
             sealed: HashMap::new(),
             commands: HashMap::new(),
             now: Timestamp::MIN,
         }
+    }
+
+    /// Has its rates in common with other partitions, as far as they are the same.
+    #[must_use]
+    pub fn sharing(mut self, shared: &Arc<SharedRates>) -> Self {
+        self.shared = Arc::clone(shared);
+        self
     }
 
     /// Restores the running time when a context is rebuilt from its global records alone.
@@ -137,7 +150,7 @@ impl Context {
 
     /// The rates in force.
     #[must_use]
-    pub const fn rates(&self) -> &Rates {
+    pub fn rates(&self) -> &Arc<Rates> {
         &self.rates
     }
 
@@ -289,9 +302,17 @@ impl Context {
         if !complete || revision_digest(&seal.revision, &digests) != seal.digest {
             return Err(format!("the parts of revision {} are not those that its seal names", seal.revision));
         }
-        let mut card = Card::default();
-        parts.into_values().for_each(|part| card.append(part));
-        self.rates.put_in_force(&seal.revision, card).map_err(|error| error.to_string())?;
+        let history = history_after(self.rates_history, &seal.revision, seal.digest);
+        if let Some(rates) = self.shared.find(history) {
+            self.rates = rates;
+        } else {
+            let mut card = Card::default();
+            parts.into_values().for_each(|part| card.append(part));
+            let rates = Arc::make_mut(&mut self.rates);
+            rates.put_in_force(&seal.revision, card).map_err(|error| error.to_string())?;
+            self.shared.note(history, &self.rates);
+        }
+        self.rates_history = history;
         self.unsealed.remove(&seal.revision);
         self.sealed.insert(seal.revision.clone(), seal.digest);
         Ok(())

@@ -7,6 +7,7 @@ mod canonical;
 mod card;
 mod check;
 mod models;
+mod shared;
 mod terms;
 
 use std::fmt;
@@ -28,6 +29,8 @@ pub use card::{
 };
 pub use check::{MAX_FOREIGN_RATE, MAX_RATE, Problem, RatesError, check_card};
 pub use models::{Matched, ModelEntry, without_date};
+pub use shared::SharedRates;
+pub(crate) use shared::history_after;
 pub use terms::{AppliedTerms, Subject};
 
 use models::ProviderRates;

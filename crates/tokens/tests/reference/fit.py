@@ -1,6 +1,6 @@
 """Fits the estimators of src/estimate.rs to fixture.jsonl, and shows their error; prints the table to paste there.
 
-    /tmp/reference/bin/pip install numpy && /tmp/reference/bin/python fit.py
+    /tmp/reference/bin/python fit.py     (installed as make.py says)
 
 An estimate is the count of o200k_base times a mean of one factor a script, weighted by what the script contributes. Factors
 are fitted on every second text, errors shown for the others. Only texts of 50 tokens and more in o200k_base are used, and none
