@@ -94,7 +94,7 @@ fn options(endpoints: Endpoints, settings: &[(&str, &str)]) -> Result<PipelineOp
     })
 }
 
-/// A pipeline with all services running and the shipped rate card in force, shared by the tests that leave it alone; it
+/// A pipeline with all services running and the tests' small rate card in force, shared by the tests that leave it alone; it
 /// ends with the last of them.
 ///
 /// # Errors
@@ -110,7 +110,7 @@ pub fn shared() -> Result<Arc<Pipeline>> {
     Ok(pipeline)
 }
 
-/// A pipeline of its own with all services running and the shipped rate card in force.
+/// A pipeline of its own with all services running and the tests' small rate card in force.
 ///
 /// # Errors
 /// It does not come up.
@@ -121,7 +121,7 @@ pub fn started(settings: &[(&str, &str)]) -> Result<Pipeline> {
     Ok(pipeline)
 }
 
-/// A pipeline of its own of which only the ledger consumer runs, with small batches, and the shipped rate card in force.
+/// A pipeline of its own of which only the ledger consumer runs, with small batches, and the tests' small rate card in force.
 ///
 /// # Errors
 /// It does not come up.

@@ -18,7 +18,7 @@ pub use explain::{MAX_POSTINGS_SINCE, PostingHistory, PostingName};
 pub use operator::{FoldSnapshot, QuarantinedBytes};
 pub use outcomes::{CommandOutcome, QuarantineFilter, QuarantinedRecord};
 pub use snapshot::{OrgSnapshot, OrgSums, Organization};
-pub use tiers::TierRecord;
+pub use tiers::TierUsage;
 pub use transactions::TransactionRecord;
 pub(crate) use verify::heads as heads_in;
 pub use verify::{Heads, RowSums};

@@ -218,3 +218,102 @@ fn moved_names(before: &Rates, after: &Rates, card: &RateCard) -> Vec<MovedName>
     });
     moved.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BEFORE: &str = r#"
+revision = "r1"
+issued_at = "2026-11-01T00:00:00Z"
+
+[[model]]
+provider = "openai"
+model = "a"
+aliases = ["a-latest"]
+price = [
+  { rates = { input = "1", output = "4" }, above = [{ input_tokens = 1000, rates = { input = "2" } }] },
+  { service_tier = "batch", rates = { input = "0.5" } },
+]
+
+[[model]]
+provider = "openai"
+model = "b"
+price = [{ rates = { input = "1" } }]
+"#;
+
+    fn card(text: &str) -> RateCard {
+        RateCard::parse("card.toml", text, &[]).unwrap()
+    }
+
+    fn changed(change: &[(&str, &str)]) -> Changes {
+        let before = card(BEFORE);
+        let mut rates = Rates::default();
+        rates.put_in_force(&before.revision, before.card).unwrap();
+        let mut text = BEFORE.replace("r1", "r2");
+        for (from, to) in change {
+            assert!(text.contains(from), "{from}");
+            text = text.replacen(from, to, 1);
+        }
+        changes(&rates, &card(&text)).unwrap()
+    }
+
+    fn factor(text: &str) -> Factor {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn the_same_prices_in_a_new_revision_change_nothing() {
+        let changes = changed(&[]);
+        assert!(changes.is_empty(), "{changes:?}");
+        assert_eq!(changes.same, 3);
+    }
+
+    #[test]
+    fn a_rate_that_moves_is_told_with_its_factor_and_at_which_length_of_context() {
+        let changes = changed(&[("input = \"2\"", "input = \"6.5\"")]);
+        let [change] = changes.changed.as_slice() else { panic!("{changes:?}") };
+        let [moved] = change.rates.as_slice() else { panic!("{change:?}") };
+        assert_eq!((moved.unit, moved.above, moved.factor().unwrap().as_str()), (Meter::Input, 1000, "3.25"));
+        assert_eq!(changes.beyond(factor("3")).count(), 1);
+        assert_eq!(changes.beyond(factor("3.25")).count(), 0, "not more than the factor");
+    }
+
+    #[test]
+    fn a_price_that_begins_later_is_compared_with_the_one_before_it() {
+        let later = "rates = { input = \"1\" } }, { effective_from = \"2027-01-01T00:00:00Z\", rates = { input = \"0.25\" } }]";
+        let changes = changed(&[("rates = { input = \"1\" } }]", later)]);
+        let [change] = changes.changed.as_slice() else { panic!("{changes:?}") };
+        assert_eq!(
+            (change.tier.as_str(), change.before.as_str()),
+            ("openai/b@2027-01-01T00:00:00Z", "openai/b")
+        );
+        assert_eq!(change.rates[0].factor().unwrap(), "0.25");
+        assert_eq!(changes.beyond(factor("3")).count(), 1, "down counts as up does");
+    }
+
+    #[test]
+    fn what_was_not_free_and_is_and_the_other_way_round_is_beyond_every_factor() {
+        let changes = changed(&[("input = \"0.5\"", "input = \"0\"")]);
+        assert_eq!(changes.beyond(factor("1000000")).count(), 1);
+        assert_eq!(changes.changed[0].rates[0].factor().unwrap(), "0.00");
+    }
+
+    #[test]
+    fn new_models_new_tiers_and_names_that_move_are_told() {
+        let new_model = "[[model]]\nprovider = \"openai\"\nmodel = \"c\"\nprice = [{ rates = { input = \"1\" } }]\n\n[[model]]\nprovider = \"openai\"\nmodel = \"b\"\naliases = [\"a-latest\"]";
+        let changes = changed(&[
+            ("[[model]]\nprovider = \"openai\"\nmodel = \"b\"", new_model),
+            ("aliases = [\"a-latest\"]\nprice", "price"),
+            ("service_tier = \"batch\"", "service_tier = \"flex\""),
+        ]);
+        assert_eq!(changes.new_models, ["openai/c"]);
+        assert_eq!(changes.new_tiers, ["openai/a;tier=flex"]);
+        let [moved] = changes.moved_names.as_slice() else { panic!("{changes:?}") };
+        assert_eq!(
+            (moved.name.as_str(), moved.from.as_str(), moved.to.as_str()),
+            ("a-latest", "openai/a", "openai/b")
+        );
+        assert!(changes.dropped.is_empty(), "what the card does not restate stays");
+    }
+}

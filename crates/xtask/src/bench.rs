@@ -16,6 +16,8 @@ pub(crate) struct Arguments {
 enum Name {
     /// The pure path of an event, from the bytes of its record to its posting; the floor is decoding alone.
     Fold,
+    /// Pricing with the shipped rate card; the floor is one look-up and three products.
+    Rates,
     /// Counting tokens, beside tiktoken-rs, and what it costs on text that is slow to tokenize elsewhere.
     Tokens,
     /// The ledger consumer on the real Kafka and Postgres; the floor is plain SQL with the same rows.
@@ -40,6 +42,7 @@ struct LedgerArguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.name {
         Name::Fold => run_binary("fold"),
+        Name::Rates => run_binary("rates"),
         Name::Tokens => run_binary("tokens"),
         Name::Ledger(arguments) => run_ledger(arguments),
     }

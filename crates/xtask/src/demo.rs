@@ -67,7 +67,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     pipeline.start_all()?;
     say("putting the rate card in force");
     let card = workspace().join("rates/2026-11");
-    pipeline.credits(&["rates", "apply", card.to_str().context("path")?, "--output", "json"])?;
+    let card = card.to_str().context("path")?;
+    pipeline.credits(&["rates", "apply", card, "--timeout", "60s", "--output", "json"])?;
     say(&format!("granting credits to {} orgs over REST", arguments.orgs));
     grant_all(&pipeline, arguments)?;
     say(&format!("replaying {} requests, every {DUPLICATE_EVERY}th sent twice", arguments.events));

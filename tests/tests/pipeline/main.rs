@@ -7,5 +7,6 @@ mod faults;
 mod ingest;
 mod ledger;
 mod plans;
+mod rates;
 mod rebuild;
 mod repricing;

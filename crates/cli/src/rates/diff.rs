@@ -2,10 +2,14 @@
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use fluxori_core::amount::{Factor, Rate};
+use fluxori_core::time::Timestamp;
+use fluxori_ledger::TierUsage;
 use fluxori_rate_card::{Change, Changes, RateCard, RateMove, changes};
+use fluxori_runtime::clock;
 use serde::Serialize;
 
 use super::check::AgeArguments;
@@ -16,6 +20,10 @@ use crate::session::Session;
 
 /// Lines of one kind that are shown to people; `--output json` has all.
 const SHOWN: usize = 30;
+/// How far back usage is looked for that had the prices that change.
+const LOOKS_BACK: Duration = Duration::from_hours(30 * 24);
+/// Most orgs and prices that are answered.
+const MOST_AFFECTED: u32 = 1000;
 
 #[derive(Debug, Args)]
 pub(crate) struct DiffArguments {
@@ -45,6 +53,8 @@ struct Answer {
     age: Age,
     #[serde(flatten)]
     changes: Changes,
+    /// Whose usage of the last 30 days had the prices that change; none if that was not found in time.
+    affected: Option<Vec<TierUsage>>,
     #[serde(skip)]
     factor: Factor,
 }
@@ -54,7 +64,9 @@ pub(crate) async fn run(session: &Session, arguments: &DiffArguments) -> Result<
     let changes = against_in_force(session, &card).await?;
     let factor = arguments.limit.factor;
     let beyond = changes.beyond(factor).count();
+    let affected = affected(session, &changes).await?;
     let answer = Answer {
+        affected,
         revision: card.revision.to_string(),
         needs_confirmation: beyond > 0,
         beyond,
@@ -63,6 +75,18 @@ pub(crate) async fn run(session: &Session, arguments: &DiffArguments) -> Result<
         factor,
     };
     session.output.print(&answer, text)
+}
+
+/// Whose usage had the prices that change.
+async fn affected(session: &Session, changes: &Changes) -> Result<Option<Vec<TierUsage>>, CliError> {
+    let mut tiers: Vec<String> = changes.changed.iter().map(|change| change.before.clone()).collect();
+    tiers.sort();
+    tiers.dedup();
+    if tiers.is_empty() {
+        return Ok(Some(Vec::new()));
+    }
+    let since = Timestamp::from(clock::now()).before(LOOKS_BACK);
+    Ok(session.ledger().await?.usage_of_tiers(&tiers, since, MOST_AFFECTED).await?)
 }
 
 /// What a card would change in what is in force.
@@ -78,6 +102,25 @@ fn text(answer: &Answer) -> String {
     let mut text = format!("Revision {}: {}", answer.revision, summary(changes, answer.factor));
     if !changes.changed.is_empty() {
         _ = write!(text, "\n\n{}", moves_table(changes.changed.iter().flat_map(moves)));
+    }
+    match &answer.affected {
+        None => text.push_str("\n\nWhose usage had these prices was not found in ten seconds."),
+        Some(usage) if usage.is_empty() && !changes.changed.is_empty() => {
+            text.push_str("\n\nNobody's usage of the last 30 days had these prices.");
+        }
+        Some(usage) if usage.is_empty() => (),
+        Some(usage) => {
+            let rows = usage.iter().take(SHOWN).map(|usage| {
+                [
+                    usage.org_id.clone(),
+                    usage.tier.clone(),
+                    usage.events.to_string(),
+                    usage.credits.to_string(),
+                ]
+            });
+            let header = ["organization", "had the price", "events", "credits"];
+            _ = write!(text, "\n\nUsage of the last 30 days\n{}", table(header, &[2, 3], rows));
+        }
     }
     if !changes.moved_names.is_empty() {
         let names = changes.moved_names.iter().take(SHOWN);

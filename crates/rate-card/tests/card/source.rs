@@ -1,10 +1,9 @@
 //! The shipped card against the data sets that it was made of, where they are there (`../shared/data`, or FLUXORI_DATA):
 //! prices are computed once more, as exact fractions from the numbers' own text, without any code of the importer.
 
-mod support;
-
 use std::collections::{BTreeMap, HashMap};
 
+use crate::support::{charge, data, folder, rates, shipped};
 use fluxori_core::amount::Usd;
 use fluxori_core::rates::Matched;
 use fluxori_core::time::Timestamp;
@@ -12,7 +11,6 @@ use fluxori_core::usage::UsageFields;
 use fluxori_rate_card::import::{Import, import};
 use fluxori_rate_card::to_files;
 use serde_json::value::RawValue;
-use support::{charge, data, folder, rates, shipped};
 
 const GENAI: &str = "genai-prices.v2.json";
 const LITELLM: &str = "litellm-1.106.2.model-prices.json";

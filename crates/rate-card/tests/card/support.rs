@@ -1,7 +1,5 @@
 //! The shipped card in force, and calls that it prices.
 
-#![allow(dead_code, reason = "not every test uses all of it")]
-
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 

@@ -1,11 +1,9 @@
 //! The card that ships, against the figures that providers publish.
 
-mod support;
-
+use crate::support::{charge, rates, shipped};
 use fluxori_core::meter::Meter;
 use fluxori_core::pricing::{Charge, ChargeStatus};
 use fluxori_core::usage::UsageFields;
-use support::{charge, rates, shipped};
 
 fn cost(provider: &str, model: &str, at: &str, change: impl FnOnce(&mut UsageFields)) -> String {
     let charge = complete(provider, model, at, change);
