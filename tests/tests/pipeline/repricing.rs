@@ -13,8 +13,10 @@ use crate::rebuild::credits_of_owner;
 fn unknown(org: &str, count: usize) -> Vec<Value> {
     let event = || {
         let mut event = usage(org);
-        event["request_model"] = json!("gpt-99-2026-11-01");
-        event["occurred_at"] = json!(ago(10));
+        if let Some(fields) = event.as_object_mut() {
+            fields.insert("request_model".to_owned(), json!("gpt-99-2026-11-01"));
+            fields.insert("occurred_at".to_owned(), json!(ago(10)));
+        }
         event
     };
     (0..count).map(|_| event()).collect()

@@ -100,7 +100,7 @@ fn history(seed: u64, steps: usize, events: u64) -> Log {
         match random.below(20) {
             0 => log.grant(random.one_of(&ORGS[..4]), id, random.one_of(&[0, 5, 1_000])),
             1 => log.tick(),
-            2 if random.is(3) => {
+            2 => {
                 let (revision, price) = (format!("r{step}"), random.one_of(&["1", "2.5", "7"]));
                 rates.clone_from(&revision);
                 log.rates(10_000 + 2 * u128::try_from(step).unwrap(), &revision, price);
@@ -119,9 +119,9 @@ fn history(seed: u64, steps: usize, events: u64) -> Log {
                 past.push(event);
             }
             12..=13 => log.release(id, &known(&mut random, &past)),
-            14 if !past.is_empty() => {
+            14..=15 if !past.is_empty() => {
                 let of = known(&mut random, &past).org_id.clone();
-                let count = usize::try_from(1 + random.below(8)).unwrap();
+                let count = usize::try_from(1 + random.below(3)).unwrap();
                 let charged = past.iter().rev().filter(|event| event.org_id == of && !random.is(4));
                 let mut events: Vec<(EventId, i32)> = Vec::new();
                 for event in charged {
@@ -130,7 +130,7 @@ fn history(seed: u64, steps: usize, events: u64) -> Log {
                     }
                 }
                 for (_, revision) in &mut events {
-                    *revision = random.one_of(&[1, 1, 2, 3]);
+                    *revision = random.one_of(&[1, 1, 1, 2, 3]);
                 }
                 log.reprice(of.as_str(), id, &rates, events);
             }

@@ -1,5 +1,6 @@
 //! The shell against a real Postgres.
 
+#[cfg(test)]
 mod charges;
 mod checkpoint;
 mod commit;
