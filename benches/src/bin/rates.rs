@@ -15,7 +15,7 @@ use fluxori_core::amount::Rate;
 use fluxori_core::id::{EventId, Model};
 use fluxori_core::meter::Meter;
 use fluxori_core::pricing::price;
-use fluxori_core::rates::{Card, ModelRates, NamePattern, Price, Rates};
+use fluxori_core::rates::{Audience, Card, ModelRates, NamePattern, Price, Rates};
 use fluxori_core::time::Timestamp;
 use fluxori_core::usage::{UsageEvent, UsageFields};
 use fluxori_rate_card::RateCard;
@@ -163,8 +163,10 @@ fn events(card: &Card, rates: &Rates) -> Result<Vec<UsageEvent>> {
         };
         events.push(event(number, &model, name)?);
     }
-    let unknown =
-        events.iter().filter(|event| rates.model(&event.provider, &event.request_model).is_none()).count();
+    let unknown = events
+        .iter()
+        .filter(|event| rates.model(&event.provider, &event.request_model, Audience::Operator).is_none())
+        .count();
     ensure!(unknown * 100 < events.len() * 6, "{unknown} names mean nothing");
     Ok(events)
 }

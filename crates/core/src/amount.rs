@@ -339,8 +339,11 @@ pub fn product(exact: i128, factors: &[Factor], rounding: Rounding) -> Result<i1
         product = product.checked_mul(factor.0.mantissa()).ok_or(AmountError::OutOfRange)?;
         exponent += factor.0.scale();
     }
-    let divisor = 10_i128.checked_pow(exponent).ok_or(AmountError::OutOfRange)?;
-    let rounded = rounding.rule.divide(product, divisor).ok_or(AmountError::OutOfRange)?;
+    let rounded = match 10_i128.checked_pow(exponent) {
+        Some(divisor) => rounding.rule.divide(product, divisor).ok_or(AmountError::OutOfRange)?,
+        // The product is less than half of one, whatever it is.
+        None => i128::from(product > 0 && rounding.rule == RoundingRule::Up),
+    };
     rounded.checked_mul(10_i128.pow(PLACES - places)).ok_or(AmountError::OutOfRange)
 }
 
@@ -416,6 +419,14 @@ mod tests {
             product(10_i128.pow(24) - 1, &[most; 4], Rounding::default()),
             Err(AmountError::OutOfRange)
         );
+    }
+
+    #[test]
+    fn a_product_too_small_for_its_places_is_rounded_like_any_other() {
+        let tiny: Factor = "0.00000001".parse().unwrap();
+        let whole = |exact, rule| product(exact, &[tiny; 3], Rounding { rule, places: 0 }).unwrap();
+        assert_eq!((whole(1, RoundingRule::HalfUp), whole(1, RoundingRule::Up)), (0, 10_i128.pow(12)));
+        assert_eq!(whole(0, RoundingRule::Up), 0);
     }
 
     #[test]

@@ -7,9 +7,9 @@ use rust_decimal::Decimal;
 use crate::amount::AmountError;
 use crate::id::{Feature, Model, Module, OrgId, Provider};
 use crate::pricing::{Call, CallKind, Charge, ChargeStatus, PricingTrace, price_call};
-use crate::rates::{ModelFacts, Rates, Subject};
+use crate::rates::{Audience, ModelFacts, Rates, Subject};
 use crate::time::Timestamp;
-use crate::usage::{MAX_QUANTITY, Quantities, Quantity, Violation};
+use crate::usage::{MAX_QUANTITY, Quantities, Quantity, TokenCounts, Violation};
 
 /// A call that somebody means to make, whatever the model.
 #[derive(Debug, Clone)]
@@ -48,7 +48,8 @@ pub struct TokenRange {
 pub struct Estimate {
     /// With the expected tokens and part from the cache.
     pub expected: Charge,
-    /// With the most tokens, and none from the cache.
+    /// With the most tokens, none of them from the cache, and at the dearest rates that they can have: written to the cache
+    /// for 5 minutes, or spent on reasoning.
     pub at_most: Charge,
     /// Input tokens.
     pub input: TokenRange,
@@ -106,7 +107,7 @@ impl PlannedCall {
         if !(Decimal::ZERO..=Decimal::ONE).contains(&self.cache_share) {
             return Err(EstimateError::CacheShare(self.cache_share));
         }
-        let known = rates.model(provider, model);
+        let known = rates.model(provider, model, Audience::Org(&self.org));
         let facts = known.map(|(entry, _)| entry.facts.clone()).unwrap_or_default();
         let output = self.output(model, &facts)?;
         let subject = Subject {
@@ -119,17 +120,28 @@ impl PlannedCall {
             at: self.at,
         };
         let call = Call { subject, kind: &self.kind };
-        let price = |input: i64, cached: i64, output: i64| {
-            let mut quantities = Quantities { units: self.units.clone(), ..Quantities::default() };
-            quantities.tokens.input = input;
-            quantities.tokens.cache_read = cached;
-            quantities.tokens.output = output;
+        let price = |tokens: TokenCounts| {
+            let quantities = Quantities { tokens, units: self.units.clone() };
             quantities.check()?;
             let out_of_range = |_: AmountError| EstimateError::OutOfRange(model.clone());
             price_call(&call, &quantities, rates).map_err(out_of_range)
         };
-        let expected = price(input.expected, self.cached(input.expected), output.expected)?;
-        let at_most = price(input.at_most, 0, output.at_most)?;
+        let mut at_most = price(TokenCounts {
+            input: input.expected,
+            cache_read: self.cached(input.expected),
+            output: output.expected,
+            ..TokenCounts::default()
+        })?;
+        let expected = at_most.clone();
+        let most = TokenCounts { input: input.at_most, output: output.at_most, ..TokenCounts::default() };
+        for (cache_write_5m, reasoning) in
+            [(0, 0), (most.input, 0), (0, most.output), (most.input, most.output)]
+        {
+            let dearer = price(TokenCounts { cache_write_5m, reasoning, ..most })?;
+            if dearer.credits > at_most.credits {
+                at_most = dearer;
+            }
+        }
         let trace = PricingTrace::of(&call, &expected, rates);
         let needed = input.at_most.saturating_add(output.at_most);
         Ok(Estimate {
@@ -165,11 +177,16 @@ impl PlannedCall {
     }
 }
 
-/// Puts what costs least first; what has no price comes last.
+/// Puts what costs least first; what has a price in part comes later, and what has none last.
 pub fn sort_by_price<T>(estimates: &mut [T], charge: impl Fn(&T) -> &Charge) {
     estimates.sort_by_key(|estimate| {
         let Charge { status, credits, .. } = charge(estimate);
-        (matches!(status, ChargeStatus::Unpriced | ChargeStatus::Provisional), *credits)
+        let known = match status {
+            ChargeStatus::Complete | ChargeStatus::Waived | ChargeStatus::Voided => 0,
+            ChargeStatus::Partial => 1,
+            ChargeStatus::Provisional | ChargeStatus::Unpriced => 2,
+        };
+        (known, *credits)
     });
 }
 
@@ -222,6 +239,22 @@ mod tests {
         assert_eq!(estimate.at_most.credits.to_string(), "3.375");
         assert_eq!(estimate.fits_context, Some(true));
         assert_eq!(estimate.matched.as_deref(), Some("openai/gpt-5@2025-08-07T00:00:00Z (exact)"));
+    }
+
+    #[test]
+    fn the_most_is_at_the_dearest_rates_that_tokens_can_have() {
+        let mut model = price("thinks", "2025-08-07T00:00:00Z", "1", "2");
+        for (meter, rate) in [(Meter::CacheWrite5m, "1.25"), (Meter::Reasoning, "8")] {
+            model.prices[0].rates.set(meter, rate.parse().unwrap());
+        }
+        let mut rates = Rates::default();
+        rates.put_in_force(&"r1".parse().unwrap(), card([model])).unwrap();
+        let input = TokenRange { expected: 1000, at_most: 1000 };
+        let call = planned();
+        let estimate =
+            call.estimate(&"openai".parse().unwrap(), &"thinks".parse().unwrap(), input, &rates).unwrap();
+        assert_eq!(estimate.expected.credits.to_string(), "1.4");
+        assert_eq!(estimate.at_most.credits.to_string(), "2.85");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fluxori_core::amount::{Factor, Rate};
 use fluxori_core::id::{Model, Provider};
 use fluxori_core::meter::Meter;
-use fluxori_core::rates::{PricingTier, Rates, RatesError};
+use fluxori_core::rates::{Audience, PricingTier, Rates, RatesError};
 use serde::Serialize;
 
 use crate::file::RateCard;
@@ -116,7 +116,7 @@ pub fn changes(before: &Rates, card: &RateCard) -> Result<Changes, RatesError> {
     let mut changes = Changes::default();
     for model in &card.card.models {
         let entry = |rates: &'_ Rates| {
-            let models = rates.model(&model.provider, &model.model);
+            let models = rates.model(&model.provider, &model.model, Audience::Operator);
             models
                 .filter(|(entry, _)| entry.provider == model.provider && entry.model == model.model)
                 .map(|(e, _)| e.clone())
@@ -210,7 +210,9 @@ fn moved_names(before: &Rates, after: &Rates, card: &RateCard) -> Vec<MovedName>
         names.extend(own.map(|name| ((entry.provider.clone(), name.clone()), ())));
     }
     let meant = |rates: &Rates, provider: &Provider, name: &Model| {
-        rates.model(provider, name).map(|(entry, _)| format!("{}/{}", entry.provider, entry.model))
+        rates
+            .model(provider, name, Audience::Operator)
+            .map(|(entry, _)| format!("{}/{}", entry.provider, entry.model))
     };
     let moved = names.into_keys().filter_map(|(provider, name)| {
         let (from, to) = (meant(before, &provider, &name)?, meant(after, &provider, &name)?);

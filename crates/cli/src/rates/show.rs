@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use clap::Args;
 use fluxori_core::id::{Model, Provider};
 use fluxori_core::meter::Meter;
-use fluxori_core::rates::{ModelEntry, Rates};
+use fluxori_core::rates::{Audience, ModelEntry, Rates};
 use fluxori_core::time::Timestamp;
 use fluxori_runtime::clock;
 use serde::Serialize;
@@ -86,7 +86,7 @@ fn find(rates: &Rates, name: &Model, provider: Option<&Provider>, at: Timestamp)
     let models: Vec<Shown> = providers
         .iter()
         .filter_map(|asked| {
-            let (entry, how) = rates.model(asked, name)?;
+            let (entry, how) = rates.model(asked, name, Audience::Operator)?;
             // Of all providers only those that have the model themselves.
             let own = provider.is_some() || entry.provider == *asked;
             own.then(|| shown(asked, entry, matched(how), at))
@@ -95,7 +95,7 @@ fn find(rates: &Rates, name: &Model, provider: Option<&Provider>, at: Timestamp)
     let mut nearest = Vec::new();
     if models.is_empty() {
         for provider in &providers {
-            let names = rates.nearest(provider, name).into_iter();
+            let names = rates.nearest(provider, name, Audience::Operator).into_iter();
             nearest.extend(names.map(|name| format!("{name} ({provider})")));
         }
         nearest.truncate(5);

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use fluxori_core::id::{Model, Provider};
-use fluxori_core::rates::{Rates, Variant};
+use fluxori_core::rates::{Audience, Rates, Variant};
 use fluxori_ledger::IncompleteUsage;
 use serde::Serialize;
 
@@ -46,7 +46,7 @@ impl Line {
         let plain = Variant { org: None, service_tier: None, region: None };
         let (has_a_price_now, nearest) = names.map_or_else(Default::default, |(provider, model)| {
             let found = rates.find(&provider, [&model], plain, usage.last_at).is_some();
-            (found, if found { Vec::new() } else { rates.nearest(&provider, &model) })
+            (found, if found { Vec::new() } else { rates.nearest(&provider, &model, Audience::Operator) })
         });
         Self { usage, has_a_price_now, nearest }
     }

@@ -7,7 +7,7 @@ use fluxori_core::command::CommandBody;
 use fluxori_core::digest::{Canonical, Digest};
 use fluxori_core::fold::{ChargedUsage, Context, LogIdentity};
 use fluxori_core::id::{GLOBAL_KEY, Model, OrgId, Provider, RevisionId};
-use fluxori_core::rates::{ModelEntry, Rates};
+use fluxori_core::rates::{Audience, ModelEntry, Rates};
 use fluxori_core::record::{Body, partition_of};
 use fluxori_core::time::Timestamp;
 use fluxori_ledger::{GlobalRecord, Ledger, ModelNames};
@@ -118,7 +118,7 @@ impl Asked {
         let RepriceArguments { model, provider, since, until, .. } = arguments;
         let model = model.as_ref().map(|name| {
             let means = |entry: &&ModelEntry| {
-                let meant = rates.model(&entry.provider, name).map(|(meant, _)| meant);
+                let meant = rates.model(&entry.provider, name, Audience::Operator).map(|(meant, _)| meant);
                 meant.is_some_and(|meant| (&meant.provider, &meant.model) == (&entry.provider, &entry.model))
             };
             let entries: Vec<_> = rates.models().into_iter().filter(means).collect();
@@ -145,7 +145,7 @@ impl Asked {
     pub(super) fn is_asked(&self, usage: &ChargedUsage, rates: &Rates) -> bool {
         let means = |model: &AskedModel, name: &Model| {
             *name == model.name
-                || rates.model(&usage.provider, name).is_some_and(|(entry, _)| {
+                || rates.model(&usage.provider, name, Audience::Operator).is_some_and(|(entry, _)| {
                     model.known.iter().any(|known| (&known.0, &known.1) == (&entry.provider, &entry.model))
                 })
         };

@@ -296,7 +296,9 @@ impl Context {
         if self.sealed.contains_key(&seal.revision) {
             return Err(format!("revision {} is sealed", seal.revision));
         }
-        let parts = self.unsealed.get(&seal.revision).cloned().unwrap_or_default();
+        // Whatever becomes of it: a revision that was refused is given under another name.
+        let mut parts = self.unsealed.remove(&seal.revision).unwrap_or_default();
+        parts.retain(|index, _| *index < seal.parts);
         let complete = parts.keys().copied().eq(0..seal.parts);
         let digests: Vec<Digest> = parts.values().map(part_digest).collect();
         if !complete || revision_digest(&seal.revision, &digests) != seal.digest {
@@ -308,12 +310,11 @@ impl Context {
         } else {
             let mut card = Card::default();
             parts.into_values().for_each(|part| card.append(part));
-            let rates = Arc::make_mut(&mut self.rates);
-            rates.put_in_force(&seal.revision, card).map_err(|error| error.to_string())?;
+            self.rates.check(&card).map_err(|error| error.to_string())?;
+            Arc::make_mut(&mut self.rates).put(&seal.revision, card);
             self.shared.note(history, &self.rates);
         }
         self.rates_history = history;
-        self.unsealed.remove(&seal.revision);
         self.sealed.insert(seal.revision.clone(), seal.digest);
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::meter::Meter;
 use crate::usage::{Quantities, Quantity, TokenCounts};
 
-/// How much of each meter was used; the classes are disjoint.
+/// How much of each meter was used, in the order of meters; the classes are disjoint.
 pub(super) type Used = Vec<(Meter, Quantity)>;
 
 /// What these quantities are by meter.
@@ -33,6 +33,18 @@ pub(super) fn of(tokens: &TokenCounts, units: &BTreeMap<String, Quantity>) -> Us
     }
     if !others.0.is_zero() {
         used.push((Meter::OtherUnits, others));
+    }
+    if !units.is_empty() {
+        used.sort_by_key(|(meter, _)| *meter);
+    }
+    used
+}
+
+/// A call is one request, unless it says how many: where requests have a rate, that is one more line.
+pub(super) fn with_request(mut used: Used, have_rate: bool) -> Used {
+    if have_rate && used.iter().all(|(meter, _)| *meter != Meter::Requests) {
+        let place = used.partition_point(|(meter, _)| *meter < Meter::Requests);
+        used.insert(place, (Meter::Requests, Quantity::ONE));
     }
     used
 }

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::amount::{AmountError, Credits, Factor, Rate, Rounding, Usd, product};
+use crate::amount::{AmountError, Credits, Factor, Rate, Rounding, RoundingRule, Usd, product};
 use crate::id::{Label, OrgId};
 use crate::meter::Meter;
-use crate::rates::{AppliedTerms, Currency, PricingTier, Rates, Subject, Variant};
+use crate::rates::{AppliedTerms, Currency, Price, PricingTier, Rates, Subject, Variant};
 use crate::usage::{Quantities, Quantity, UsageEvent};
 
 pub use trace::PricingTrace;
@@ -171,12 +171,9 @@ pub fn reprice(original: &Charge, subject: Subject<'_>, rates: &Rates) -> Result
     if matches!(original.status, ChargeStatus::Waived | ChargeStatus::Voided) {
         return Ok(original.clone());
     }
-    // A request that nobody counted is counted anew, where it has a rate.
-    let used = original
-        .lines
-        .iter()
-        .filter(|line| !line.is_implied_request())
-        .map(|line| (line.meter, line.quantity));
+    // A call is one request, whether that was said or not: it is counted anew, where requests have a rate.
+    let used =
+        original.lines.iter().filter(|line| !line.is_one_request()).map(|line| (line.meter, line.quantity));
     price_used(&Call { subject, kind: &original.call }, used.collect(), rates)
 }
 
@@ -216,8 +213,12 @@ impl Charge {
     /// said them last, and the same amounts. Lines are not compared: of the same usage they follow from that.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
+        // Where the price is from decides nothing.
         let price = |charge: &Self| {
-            charge.tier.as_ref().map(|tier| (tier.provider.clone(), tier.model.clone(), tier.price.clone()))
+            charge.tier.as_ref().map(|tier| {
+                let price = Price { source: None, ..tier.price.clone() };
+                (tier.provider.clone(), tier.model.clone(), price)
+            })
         };
         (self.status, self.cost, self.credits) == (other.status, other.cost, other.credits)
             && self.terms == other.terms
@@ -259,14 +260,11 @@ fn price_used(call: &Call<'_>, used: Used, rates: &Rates) -> Result<Charge, Amou
 fn charge(
     tier: &Arc<PricingTier>,
     call: CallKind,
-    mut used: Used,
+    used: Used,
     terms: Arc<AppliedTerms>,
 ) -> Result<Charge, AmountError> {
     let price = &tier.price;
-    let says_requests = used.iter().any(|(meter, _)| *meter == Meter::Requests);
-    if !says_requests && price.rate(Meter::Requests, 0).is_some() {
-        used.push((Meter::Requests, Quantity::ONE));
-    }
+    let used = lines::with_request(used, price.rate(Meter::Requests, 0).is_some());
     let context =
         used.iter().filter(|(meter, _)| meter.is_input_tokens()).filter_map(|(_, count)| count.whole()).sum();
     let rate = |meter| price.rate(meter, context).map(|(of, rate)| LineRate { rate, of });
@@ -285,7 +283,8 @@ fn without_price(call: CallKind, used: Used, terms: Arc<AppliedTerms>) -> Result
         let mut line = std::iter::successors(Some(meter), |meter: &Meter| meter.parent());
         line.find_map(|of| Some(LineRate { rate: meantime?.get(of)?, of }))
     };
-    let lines = to_lines(used, rate);
+    let have_rate = meantime.is_some_and(|rates| rates.get(Meter::Requests).is_some());
+    let lines = to_lines(lines::with_request(used, have_rate), rate);
     let status = if meantime.is_some() { ChargeStatus::Provisional } else { ChargeStatus::Unpriced };
     let (cost, credits) = total(&lines, &terms)?;
     Ok(Charge { status, tier: None, call, lines, terms, cost, credits })
@@ -319,7 +318,10 @@ fn total(lines: &[ChargeLine], terms: &AppliedTerms) -> Result<(Usd, Credits), A
     let mut credits = product(exact, &factors, terms.rounding).and_then(Credits::from_scaled)?;
     let used = lines.iter().any(|line| line.rate.is_some() && !line.quantity.0.is_zero());
     if used {
-        credits = credits.max(terms.minimum);
+        let up = Rounding { rule: RoundingRule::Up, ..terms.rounding };
+        let minimum =
+            product(terms.minimum.to_scaled() * 1_000_000, &[], up).and_then(Credits::from_scaled)?;
+        credits = credits.max(minimum);
     }
     if credits > Credits::from(MAX_CHARGE) {
         return Err(AmountError::OutOfRange);
@@ -336,7 +338,7 @@ impl ChargeLine {
         self.rate.map_or(Ok(0), |rate| rate.rate.times(self.meter, self.quantity))
     }
 
-    fn is_implied_request(&self) -> bool {
+    fn is_one_request(&self) -> bool {
         self.meter == Meter::Requests && self.quantity == Quantity::ONE && self.rate.is_some()
     }
 }

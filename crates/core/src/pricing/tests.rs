@@ -251,6 +251,67 @@ fn usage_without_a_price_is_charged_what_its_terms_say_for_the_meantime() {
 }
 
 #[test]
+fn a_request_is_counted_once_whoever_counts_it_and_whenever_it_is_priced() {
+    let rates = [(Meter::Input, "5".parse().unwrap()), (Meter::Requests, "0.01".parse().unwrap())]
+        .into_iter()
+        .collect();
+    let meantime = || Terms { provisional: Some(rates), ..terms() };
+    let in_force = in_force(Card { terms: vec![meantime()], ..card([gpt5()]) });
+    let event = |counted: bool| {
+        usage(|e| {
+            e.request_model = Model::new("gpt-99").unwrap();
+            (e.input_tokens, e.output_tokens) = (1000, 0);
+            e.units.extend(counted.then(|| ("requests".to_owned(), Quantity::ONE)));
+            e.units.insert("searches".into(), Quantity::ONE);
+        })
+    };
+    for counted in [true, false] {
+        let event = event(counted);
+        let charge = price(&event, &in_force).unwrap();
+        assert_eq!((charge.status, charge.credits.to_string().as_str()), (ChargeStatus::Provisional, "15"));
+        // As the ledger keeps it, and as the usage log does.
+        let mut kept = charge.clone();
+        kept.lines = lines_without_rates(&event.quantities());
+        for kept in [&charge, &kept] {
+            assert_eq!(reprice(kept, Subject::of(&event), &in_force).unwrap(), charge);
+        }
+    }
+}
+
+#[test]
+fn terms_hold_for_whoever_served_it_under_any_of_its_names() {
+    let names = crate::rates::ProviderNames {
+        provider: "azure".parse().unwrap(),
+        aliases: vec!["azure.ai.openai".parse().unwrap()],
+        falls_back_to: vec!["openai".parse().unwrap()],
+    };
+    let of = |provider: &str, markup: &str| Terms {
+        provider: Some(provider.parse().unwrap()),
+        markup: Some(markup.parse().unwrap()),
+        ..terms()
+    };
+    let model =
+        Terms { model: Some("gpt-5-mini".parse().unwrap()), markup: Some("4".parse().unwrap()), ..terms() };
+    let mut card = card([gpt5()]);
+    (card.providers, card.terms) = (vec![names], vec![of("azure", "2"), of("openai", "3"), model]);
+    let rates = in_force(card);
+    let credits = |provider: &str, request_model: &str| {
+        let event = usage(|e| {
+            e.provider = provider.parse().unwrap();
+            e.request_model = request_model.parse().unwrap();
+            e.response_model = Some("gpt-5".parse().unwrap());
+        });
+        price(&event, &rates).unwrap().credits.to_string()
+    };
+    assert_eq!(
+        (credits("azure", "gpt-5"), credits("azure.ai.openai", "gpt-5")),
+        ("6.5".into(), "6.5".into())
+    );
+    // The model that is priced decides, not the one that was asked for.
+    assert_eq!(credits("openai", "gpt-5-mini"), "9.75");
+}
+
+#[test]
 fn pricing_anew_gives_what_pricing_at_once_would_have_given() {
     let event = usage(|e| {
         e.batch = true;

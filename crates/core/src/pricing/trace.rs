@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Call, Charge};
 use crate::id::Model;
 use crate::meter::Meter;
-use crate::rates::{Found, Rates, Terms};
+use crate::rates::{Audience, Found, Rates, Terms};
 
 /// How the charge of a call came about, beside what the charge itself says.
 #[derive(Debug, Clone)]
@@ -35,7 +35,12 @@ impl<'rates> PricingTrace<'rates> {
         let lengths =
             found.iter().flat_map(|found| &found.tier.price.above).map(|longer| longer.input_tokens);
         let above = lengths.filter(|length| context > i128::from(*length)).max();
-        let unknown = || subject.models().next().map(|name| rates.nearest(subject.provider, name));
+        let unknown = || {
+            subject
+                .models()
+                .next()
+                .map(|name| rates.nearest(subject.provider, name, Audience::Org(subject.org)))
+        };
         let nearest = if found.is_none() { unknown().unwrap_or_default() } else { Vec::new() };
         Self { found, nearest, terms, context, above }
     }

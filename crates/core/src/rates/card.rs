@@ -411,10 +411,10 @@ pub struct Terms {
     /// Only for this org.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub org: Option<OrgId>,
-    /// Only for this model, by its name in the card.
+    /// Only for this model, by its name in the card; of a model without a price, by the name of the usage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<Model>,
-    /// Only for this provider, by its name in the card.
+    /// Only for what this provider served, by its name in the card.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<Provider>,
     /// Only for this feature.

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::card::{Card, Currency, DailyWindow, ModelRates, Price, RateTable, Terms};
-use crate::amount::{PLACES, Rate};
+use crate::amount::{Credits, PLACES, Rate};
 use crate::id::Model;
+use crate::pricing::MAX_CHARGE;
 use crate::time::Timestamp;
 
 /// Highest rate in US dollars: above it a rate card is taken for wrong.
@@ -66,7 +67,7 @@ pub fn check_card(card: &Card) -> Result<(), RatesError> {
             }
         }
     }
-    let mut names = HashMap::new();
+    let (mut names, mut patterns) = (HashMap::new(), HashMap::new());
     let mut tiers = HashSet::new();
     for model in &card.models {
         let entry = || format!("{}/{}", model.provider, model.model);
@@ -74,6 +75,11 @@ pub fn check_card(card: &Card) -> Result<(), RatesError> {
         for name in std::iter::once(&model.model).chain(&model.aliases) {
             if let Some(other) = names.insert((&model.provider, name), &model.model) {
                 return Err(Problem::Name(name.to_string(), Model::to_string(other)).of(entry()));
+            }
+        }
+        for pattern in &model.patterns {
+            if let Some(other) = patterns.insert((&model.provider, pattern), &model.model) {
+                return Err(Problem::Name(pattern.to_string(), Model::to_string(other)).of(entry()));
             }
         }
         for price in &model.prices {
@@ -201,8 +207,9 @@ impl Terms {
         if nothing {
             return Err(Problem::Impossible("they set nothing".to_owned()));
         }
-        if minimum.is_some_and(|minimum| minimum.is_negative()) {
-            return Err(Problem::Impossible("the minimum is negative".to_owned()));
+        if minimum.is_some_and(|minimum| minimum.is_negative() || minimum > Credits::from(MAX_CHARGE)) {
+            let problem = format!("the minimum must be from 0 to {MAX_CHARGE}, what one event can cost");
+            return Err(Problem::Impossible(problem));
         }
         if rounding.is_some_and(|rounding| rounding.places > PLACES) {
             return Err(Problem::Impossible(format!("credits have at most {PLACES} decimal places")));

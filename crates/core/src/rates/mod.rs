@@ -28,7 +28,7 @@ pub use card::{
     NamePattern, PatternError, Price, ProviderNames, RateTable, Terms, WindowError, earliest, is_earliest,
 };
 pub use check::{MAX_FOREIGN_RATE, MAX_RATE, Problem, RatesError, check_card};
-pub use models::{Matched, ModelEntry, without_date};
+pub use models::{Audience, Matched, ModelEntry, without_date};
 pub use shared::SharedRates;
 pub(crate) use shared::history_after;
 pub use terms::{AppliedTerms, Subject};
@@ -157,8 +157,22 @@ impl Rates {
     /// # Errors
     /// The card cannot hold, in itself or beside what is in force; then nothing has changed.
     pub fn put_in_force(&mut self, revision: &RevisionId, card: Card) -> Result<(), RatesError> {
-        check_card(&card)?;
-        self.check_beside(&card)?;
+        self.check(&card)?;
+        self.put(revision, card);
+        Ok(())
+    }
+
+    /// Refuses a card that cannot hold, in itself or beside what is in force.
+    ///
+    /// # Errors
+    /// The first entry that is wrong.
+    pub fn check(&self, card: &Card) -> Result<(), RatesError> {
+        check_card(card)?;
+        self.check_beside(card)
+    }
+
+    /// Puts a revision in force that was checked.
+    pub(crate) fn put(&mut self, revision: &RevisionId, card: Card) {
         for names in card.providers {
             self.provider_aliases.retain(|_, provider| *provider != names.provider);
             for alias in names.aliases {
@@ -193,14 +207,29 @@ impl Rates {
         }
         self.terms.add(card.terms, card.exchange_rates);
         self.revisions.push(revision.clone());
-        Ok(())
     }
 
     /// Refuses names that mean something else in force, and currencies without a worth.
     fn check_beside(&self, card: &Card) -> Result<(), RatesError> {
         let error = |entry: String, problem| RatesError { entry, problem };
         let renamed = |provider: &Provider| card.providers.iter().any(|names| names.provider == *provider);
+        let is_provider = |name: &Provider| {
+            self.providers.contains_key(name)
+                || card.models.iter().any(|model| model.provider == *name)
+                || card.providers.iter().any(|names| names.provider == *name)
+        };
         for names in &card.providers {
+            let taken = self.provider_aliases.get(&names.provider).filter(|other| !renamed(other));
+            if let Some(other) = taken {
+                let problem = Problem::Name(names.provider.to_string(), other.to_string());
+                return Err(error(names.provider.to_string(), problem));
+            }
+            if let Some(unknown) = names.falls_back_to.iter().find(|name| !is_provider(name)) {
+                let problem = Problem::Impossible(format!(
+                    "it falls back to {unknown}, which is no provider of the rates"
+                ));
+                return Err(error(names.provider.to_string(), problem));
+            }
             for alias in &names.aliases {
                 let has_models = self.providers.contains_key(alias)
                     || card.models.iter().any(|model| model.provider == *alias);
@@ -304,19 +333,27 @@ impl Rates {
         })
     }
 
-    /// The model that a name means, whatever its prices.
+    /// The model that a name means, whatever its prices, if `audience` may know of it.
     #[must_use]
-    pub fn model(&self, provider: &Provider, name: &Model) -> Option<(&ModelEntry, Matched<'_>)> {
+    pub fn model(
+        &self,
+        provider: &Provider,
+        name: &Model,
+        audience: Audience<'_>,
+    ) -> Option<(&ModelEntry, Matched<'_>)> {
         let own = self.providers.get(self.provider(provider))?;
         let others = own.falls_back_to.iter().filter_map(|other| self.providers.get(self.provider(other)));
-        std::iter::once(own).chain(others).find_map(|provider| provider.find(name.as_str()))
+        let mut found =
+            std::iter::once(own).chain(others).filter_map(|provider| provider.find(name.as_str()));
+        found.find(|(entry, _)| entry.is_known_to(audience))
     }
 
-    /// The names most like one that means no model, the nearest first: for messages, never for prices.
+    /// The names that `audience` may know and that are most like one that means no model, the nearest first: for messages,
+    /// never for prices.
     #[must_use]
-    pub fn nearest(&self, provider: &Provider, name: &Model) -> Vec<Model> {
+    pub fn nearest(&self, provider: &Provider, name: &Model, audience: Audience<'_>) -> Vec<Model> {
         let own = self.providers.get(self.provider(provider));
-        let names = own.into_iter().flat_map(ProviderRates::names);
+        let names = own.into_iter().flat_map(|own| own.names(audience));
         let mut near: Vec<(f64, &str)> = names
             .map(|known| (strsim::jaro_winkler(known, name.as_str()), known))
             .filter(|(similarity, _)| *similarity > 0.8)
@@ -349,18 +386,18 @@ impl Rates {
         exchange: Option<(Currency, Factor)>,
     ) -> Arc<AppliedTerms> {
         let (provider, model) = self.named(subject, tier);
-        self.terms.apply(subject, provider, model, exchange)
+        self.terms.apply(subject, provider, model, (tier.is_some(), exchange))
     }
 
+    /// Who served it and which model, by their names in the card: of a model without a price the name that answered, or
+    /// that was asked for.
     fn named<'all>(
         &'all self,
         subject: &Subject<'all>,
         tier: Option<&'all PricingTier>,
     ) -> (&'all Provider, Option<&'all Model>) {
-        tier.map_or_else(
-            || (self.provider(subject.provider), None),
-            |tier| (&tier.provider, Some(&tier.model)),
-        )
+        let model = tier.map(|tier| &tier.model).or_else(|| subject.models().next());
+        (self.provider(subject.provider), model)
     }
 }
 

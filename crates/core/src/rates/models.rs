@@ -1,5 +1,6 @@
 //! Pure: from a model's name to the tier of its prices.
 
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use smol_str::SmolStr;
 use super::card::{ModelFacts, ModelRates, NamePattern};
 use super::check::Problem;
 use super::{PricingTier, Variant};
-use crate::id::{Model, Provider};
+use crate::id::{Model, OrgId, Provider};
 use crate::time::Timestamp;
 
 /// How a name led to a model.
@@ -49,28 +50,48 @@ pub struct ModelEntry {
     pub patterns: Vec<NamePattern>,
     /// What else is known of it.
     pub facts: ModelFacts,
-    /// Its tiers by variant and date; those of one variant and date share the day.
-    tiers: Vec<Arc<PricingTier>>,
+    /// Its tiers for everyone, by variant and date; those of one variant and date share the day.
+    everyone: Vec<Arc<PricingTier>>,
+    /// Its tiers for one org.
+    by_org: BTreeMap<OrgId, Vec<Arc<PricingTier>>>,
+}
+
+/// Who is told of a model: one that has prices for some orgs alone is no other org's business.
+#[derive(Debug, Clone, Copy)]
+pub enum Audience<'org> {
+    /// Operators see all.
+    Operator,
+    /// An org sees what has a price for everyone, or for itself.
+    Org(&'org OrgId),
 }
 
 impl ModelEntry {
-    /// Its tiers, by variant and date.
+    /// Its tiers, those for everyone first, by variant and date.
     pub fn tiers(&self) -> impl Iterator<Item = &Arc<PricingTier>> {
-        self.tiers.iter()
+        self.everyone.iter().chain(self.by_org.values().flatten())
+    }
+
+    /// Whether somebody may know of it.
+    #[must_use]
+    pub fn is_known_to(&self, audience: Audience<'_>) -> bool {
+        match audience {
+            Audience::Operator => true,
+            Audience::Org(org) => !self.everyone.is_empty() || self.by_org.contains_key(org),
+        }
     }
 
     /// The tier for a call, and whether it is for calls of that service tier.
     #[must_use]
     pub fn tier(&self, call: Variant<'_>, at: Timestamp) -> Option<(&Arc<PricingTier>, bool)> {
         let fits = |tier: &&Arc<PricingTier>| {
-            let Variant { org, service_tier, region } = tier.price.variant();
+            let Variant { service_tier, region, .. } = tier.price.variant();
             (service_tier.is_none() || service_tier == call.service_tier)
-                && (org.is_none() || org == call.org)
                 && (region.is_none() || region == call.region)
                 && tier.price.effective_from <= at
                 && tier.price.hours.is_none_or(|hours| hours.contains(at))
         };
-        let best = self.tiers.iter().filter(fits).max_by_key(|tier| {
+        let own = call.org.and_then(|org| self.by_org.get(org));
+        let best = own.into_iter().flatten().chain(&self.everyone).filter(fits).max_by_key(|tier| {
             let Variant { org, service_tier, region } = tier.price.variant();
             let hours = tier.price.hours.is_some();
             (service_tier.is_some(), org.is_some(), region.is_some(), tier.price.effective_from, hours)
@@ -81,12 +102,21 @@ impl ModelEntry {
     fn put(&mut self, added: Vec<Arc<PricingTier>>) {
         let place = |tier: &PricingTier| {
             let Variant { org, service_tier, region } = tier.price.variant();
-            (service_tier.cloned(), org.cloned(), region.cloned(), tier.price.effective_from)
+            (org.cloned(), service_tier.cloned(), region.cloned(), tier.price.effective_from)
         };
-        let replaced: Vec<_> = added.iter().map(|tier| place(tier)).collect();
-        self.tiers.retain(|tier| !replaced.contains(&place(tier)));
-        self.tiers.extend(added);
-        self.tiers.sort_by_cached_key(|tier| (place(tier), tier.price.hours));
+        let replaced: HashSet<_> = added.iter().map(|tier| place(tier)).collect();
+        let stays = |tier: &Arc<PricingTier>| !replaced.contains(&place(tier));
+        self.everyone.retain(stays);
+        self.by_org.values_mut().for_each(|tiers| tiers.retain(stays));
+        for tier in added {
+            match &tier.price.org {
+                None => self.everyone.push(tier),
+                Some(org) => self.by_org.entry(org.clone()).or_default().push(tier),
+            }
+        }
+        for tiers in std::iter::once(&mut self.everyone).chain(self.by_org.values_mut()) {
+            tiers.sort_by_cached_key(|tier| (place(tier), tier.price.hours));
+        }
     }
 }
 
@@ -107,8 +137,11 @@ impl ProviderRates {
         self.models.iter()
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.names.keys().map(SmolStr::as_str)
+    /// All names that somebody may know.
+    pub(super) fn names(&self, audience: Audience<'_>) -> impl Iterator<Item = &str> {
+        let known =
+            move |index: usize| self.models.get(index).is_some_and(|entry| entry.is_known_to(audience));
+        self.names.iter().filter(move |(_, (index, _))| known(*index)).map(|(name, _)| name.as_str())
     }
 
     /// Refuses names that mean another model, but one that is restated in the same card.
@@ -129,6 +162,16 @@ impl ProviderRates {
                 return Err(Problem::Name(name.to_string(), owner.model.to_string()));
             }
         }
+        for pattern in &model.patterns {
+            let owner = self.patterns.iter().find(|(other, _)| other == pattern);
+            let owner = owner.and_then(|(_, index)| self.models.get(*index));
+            if let Some(owner) = owner
+                && owner.model != model.model
+                && !restated(&owner.model)
+            {
+                return Err(Problem::Name(pattern.to_string(), owner.model.to_string()));
+            }
+        }
         Ok(())
     }
 
@@ -147,10 +190,12 @@ impl ProviderRates {
         self.names.extend(aliases.iter().map(|alias| (alias.as_str().into(), (place, true))));
         self.patterns.extend(patterns.iter().map(|pattern| (pattern.clone(), place)));
         self.patterns.sort_by(|(a, _), (b, _)| b.literal().len().cmp(&a.literal().len()).then(a.cmp(b)));
-        let mut entry = ModelEntry { provider, model, aliases, patterns, facts, tiers: Vec::new() };
+        let (everyone, by_org) = (Vec::new(), BTreeMap::new());
+        let mut entry = ModelEntry { provider, model, aliases, patterns, facts, everyone, by_org };
         match self.models.get_mut(place) {
             Some(before) => {
-                entry.tiers = std::mem::take(&mut before.tiers);
+                entry.everyone = std::mem::take(&mut before.everyone);
+                entry.by_org = std::mem::take(&mut before.by_org);
                 entry.put(tiers);
                 *before = entry;
             }

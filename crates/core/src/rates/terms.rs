@@ -1,7 +1,10 @@
 //! Pure: which terms hold for a usage event.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
+use foldhash::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::card::{Currency, ExchangeRate, RateTable, Terms};
@@ -101,13 +104,10 @@ impl Terms {
     }
 
     fn fit(&self, subject: &Subject<'_>, provider: &Provider, model: Option<&Model>) -> bool {
-        let is_model = |asked: &Model| {
-            Some(asked) == model || Some(asked) == subject.response_model || asked == subject.request_model
-        };
         self.effective_from <= subject.at
             && self.org.as_ref().is_none_or(|org| org == subject.org)
-            && self.model.as_ref().is_none_or(is_model)
-            && self.provider.as_ref().is_none_or(|asked| asked == subject.provider || asked == provider)
+            && self.model.as_ref().is_none_or(|wanted| Some(wanted) == model)
+            && self.provider.as_ref().is_none_or(|wanted| wanted == provider)
             && self.feature.as_ref().is_none_or(|feature| Some(feature) == subject.feature)
             && self.module.as_ref().is_none_or(|module| Some(module) == subject.module)
     }
@@ -116,37 +116,34 @@ impl Terms {
 /// All terms and exchange rates in force.
 #[derive(Debug, Clone, Default)]
 pub(super) struct TermsInForce {
-    /// The most specific first; of the same conditions the latest first.
-    terms: Vec<Arc<Terms>>,
+    /// By the org that they are for, or for everyone.
+    terms: HashMap<Option<OrgId>, BTreeMap<Place, Arc<Terms>>>,
     /// The latest first.
-    exchange_rates: Vec<ExchangeRate>,
+    exchange_rates: BTreeMap<(Currency, Reverse<Timestamp>), Factor>,
+}
+
+/// The place of terms among those of an org: which conditions they do not have, what the others are, and when they begin.
+/// The most specific come first, and of the same conditions the latest.
+type Place = ([bool; 4], [String; 4], Reverse<Timestamp>);
+
+fn place(terms: &Terms) -> Place {
+    let [_, conditions @ ..] = terms.conditions();
+    let values = conditions.map(|condition| condition.unwrap_or_default().to_owned());
+    (conditions.map(|condition| condition.is_none()), values, Reverse(terms.effective_from))
 }
 
 impl TermsInForce {
     pub(super) fn add(&mut self, terms: Vec<Terms>, exchange_rates: Vec<ExchangeRate>) {
         for added in terms {
-            let same = |other: &Terms| {
-                other.conditions() == added.conditions() && other.effective_from == added.effective_from
-            };
-            self.terms.retain(|other| !same(other));
-            self.terms.push(Arc::new(added));
+            self.terms.entry(added.org.clone()).or_default().insert(place(&added), Arc::new(added));
         }
-        self.terms.sort_by_cached_key(|terms| {
-            let vague = terms.conditions().map(|condition| condition.is_none());
-            let values = terms.conditions().map(|condition| condition.unwrap_or_default().to_owned());
-            (vague, values, std::cmp::Reverse(terms.effective_from))
-        });
-        for added in exchange_rates {
-            let same = |other: &ExchangeRate| {
-                other.currency == added.currency && other.effective_from == added.effective_from
-            };
-            self.exchange_rates.retain(|other| !same(other));
-            self.exchange_rates.push(added);
-        }
-        self.exchange_rates.sort_by_key(|rate| std::cmp::Reverse(rate.effective_from));
+        let worths = exchange_rates.into_iter();
+        self.exchange_rates
+            .extend(worths.map(|rate| ((rate.currency, Reverse(rate.effective_from)), rate.usd)));
     }
 
-    /// What fits a usage event, the most specific first; of the same conditions only the latest.
+    /// What fits a usage event, the most specific first; of the same conditions only the latest. Of each condition one value
+    /// fits, so no two of them are alike.
     pub(super) fn fitting<'rates>(
         &'rates self,
         subject: &Subject<'_>,
@@ -154,7 +151,8 @@ impl TermsInForce {
         model: Option<&Model>,
     ) -> impl Iterator<Item = &'rates Arc<Terms>> + use<'rates> {
         let mut fitting: Vec<&Arc<Terms>> = Vec::new();
-        for terms in &self.terms {
+        let own = self.terms.get(&Some(subject.org.clone()));
+        for terms in own.into_iter().chain(self.terms.get(&None)).flat_map(BTreeMap::values) {
             let outdated = fitting.last().is_some_and(|last| last.conditions() == terms.conditions());
             if !outdated && terms.fit(subject, provider, model) {
                 fitting.push(terms);
@@ -169,20 +167,19 @@ impl TermsInForce {
         subject: &Subject<'_>,
         provider: &Provider,
         model: Option<&Model>,
-        exchange: Option<(Currency, Factor)>,
+        (has_price, exchange): (bool, Option<(Currency, Factor)>),
     ) -> Arc<AppliedTerms> {
         if self.terms.is_empty() && exchange.is_none() {
             return AppliedTerms::standard();
         }
         let mut applied = AppliedTerms { exchange, ..AppliedTerms::clone(&AppliedTerms::standard()) };
-        let unpriced = model.is_none();
         let fitting: Vec<_> = self.fitting(subject, provider, model).collect();
         for terms in fitting.into_iter().rev() {
             applied.credits_per_usd = terms.credits_per_usd.unwrap_or(applied.credits_per_usd);
             applied.markup = terms.markup.unwrap_or(applied.markup);
             applied.minimum = terms.minimum.unwrap_or(applied.minimum);
             applied.rounding = terms.rounding.unwrap_or(applied.rounding);
-            if unpriced && terms.provisional.is_some() {
+            if !has_price && terms.provisional.is_some() {
                 applied.provisional.clone_from(&terms.provisional);
             }
         }
@@ -191,7 +188,8 @@ impl TermsInForce {
 
     /// What a currency other than the US dollar was worth.
     pub(super) fn exchange_rate(&self, currency: Currency, at: Timestamp) -> Option<Factor> {
-        let holds = |rate: &&ExchangeRate| rate.currency == currency && rate.effective_from <= at;
-        self.exchange_rates.iter().find(holds).map(|rate| rate.usd)
+        let from = (currency, Reverse(at));
+        let (found, usd) = self.exchange_rates.range(from..).next()?;
+        (found.0 == currency).then_some(*usd)
     }
 }

@@ -132,7 +132,9 @@ fn a_name_matches_exactly_then_as_an_alias_then_without_its_date_then_by_the_lon
     let rates = in_force(card([mini, gpt5, dated]));
     let of = |name: &str| {
         let (provider, name) = ("openai".parse().unwrap(), name.parse().unwrap());
-        rates.model(&provider, &name).map(|(entry, matched)| format!("{} {matched}", entry.model))
+        rates
+            .model(&provider, &name, Audience::Operator)
+            .map(|(entry, matched)| format!("{} {matched}", entry.model))
     };
     assert_eq!(of("gpt-5-2025-08-07").as_deref(), Some("gpt-5-2025-08-07 exact"));
     assert_eq!(of("gpt-5-latest").as_deref(), Some("gpt-5 alias"));
@@ -140,7 +142,8 @@ fn a_name_matches_exactly_then_as_an_alias_then_without_its_date_then_by_the_lon
     assert_eq!(of("gpt-5-mini-high").as_deref(), Some("gpt-5-mini pattern gpt-5-mini*"));
     assert_eq!(of("gpt-5-pro").as_deref(), Some("gpt-5 pattern gpt-5*"));
     assert_eq!(of("gpt-6"), None);
-    let nearest = rates.nearest(&"openai".parse().unwrap(), &"gpt5-mini".parse().unwrap());
+    let nearest =
+        rates.nearest(&"openai".parse().unwrap(), &"gpt5-mini".parse().unwrap(), Audience::Operator);
     assert_eq!(nearest.first().map(|name| name.as_str()), Some("gpt-5-mini"));
 }
 
@@ -161,8 +164,44 @@ fn a_provider_goes_by_other_names_and_falls_back() {
     assert_eq!(input_rate(&rates, "aws", "gpt-5", now), None);
     let taken = Card { providers: vec![names("aws", "openai", &[])], ..Card::default() };
     assert!(rates.put_in_force(&revision("r2"), taken).unwrap_err().to_string().contains("openai"));
-    let taken = Card { providers: vec![names("aws", "OpenAI", &[])], ..Card::default() };
-    assert!(rates.put_in_force(&revision("r2"), taken).is_err());
+    let mut refused = |names: ProviderNames| {
+        let card = Card { providers: vec![names], ..Card::default() };
+        assert!(rates.put_in_force(&revision("r2"), card).is_err());
+    };
+    refused(names("aws", "OpenAI", &[]));
+    refused(names("OpenAI", "open-ai", &[]));
+    refused(names("aws", "bedrock", &["anthropics"]));
+}
+
+#[test]
+fn a_pattern_means_one_model() {
+    let pattern = |model: &str, pattern: &str| {
+        let mut model = price(model, LONG_AGO, "1", "1");
+        model.patterns = vec![pattern.parse().unwrap()];
+        model
+    };
+    assert!(problem([pattern("gpt-5", "gpt*"), pattern("gpt-6", "gpt*")]).contains("gpt-5 already"));
+    let mut rates = in_force(card([pattern("gpt-5", "gpt*")]));
+    assert!(rates.put_in_force(&revision("r2"), card([pattern("gpt-6", "gpt*")])).is_err());
+    let restated = card([pattern("gpt-6", "gpt*"), pattern("gpt-5", "gpt-5*")]);
+    rates.put_in_force(&revision("r3"), restated).unwrap();
+}
+
+#[test]
+fn an_org_is_not_told_of_models_that_are_another_orgs_alone() {
+    let mut tuned = price("gpt-5-of-globex", LONG_AGO, "1", "1");
+    tuned.prices[0].org = Some("globex".parse().unwrap());
+    let rates = in_force(card([tuned, price("gpt-5", LONG_AGO, "1", "1")]));
+    let (provider, name) = ("openai".parse().unwrap(), "gpt-5-of-globey".parse().unwrap());
+    let told = |org: &str| {
+        let org = org.parse().unwrap();
+        let nearest = rates.nearest(&provider, &name, Audience::Org(&org));
+        let known =
+            rates.model(&provider, &"gpt-5-of-globex".parse().unwrap(), Audience::Org(&org)).is_some();
+        (nearest.iter().any(|name| name.as_str() == "gpt-5-of-globex"), known)
+    };
+    assert_eq!(told("globex"), (true, true));
+    assert_eq!(told("acme"), (false, false));
 }
 
 #[test]
@@ -182,7 +221,8 @@ fn a_name_that_a_model_gives_up_can_be_anothers_and_no_other_can() {
     rates
         .put_in_force(&revision("r2"), card([named("gpt-6", Some("latest")), named("gpt-5", None)]))
         .unwrap();
-    let (entry, _) = rates.model(&"openai".parse().unwrap(), &"latest".parse().unwrap()).unwrap();
+    let (entry, _) =
+        rates.model(&"openai".parse().unwrap(), &"latest".parse().unwrap(), Audience::Operator).unwrap();
     assert_eq!(entry.model.as_str(), "gpt-6");
 }
 

@@ -6,8 +6,8 @@ use fluxori_core::amount::Rate;
 use fluxori_core::id::{Label, Model, Provider, RevisionId};
 use fluxori_core::meter::Meter;
 use fluxori_core::rates::{
-    Card, ModelFacts, ModelRates, Price, ProviderNames, RateTable, Rates as RatesInForce, check_card,
-    without_date,
+    Audience, Card, ModelFacts, ModelRates, Price, ProviderNames, RateTable, Rates as RatesInForce,
+    check_card, without_date,
 };
 use fluxori_core::time::Timestamp;
 
@@ -119,7 +119,9 @@ fn settle_names(
     known.dedup();
     for (provider, name) in known {
         let Some((of, meant)) = genai.find(provider.as_str(), name.as_str()) else { continue };
-        let found = rates.model(&provider, &name).map(|(entry, _)| (&entry.provider, &entry.model));
+        let found = rates
+            .model(&provider, &name, Audience::Operator)
+            .map(|(entry, _)| (&entry.provider, &entry.model));
         if found.is_some_and(|(found, model)| found.as_str() == of.id && *model == meant.id) {
             continue;
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::support::{charge, data, folder, rates, shipped};
 use fluxori_core::amount::Usd;
-use fluxori_core::rates::Matched;
+use fluxori_core::rates::{Audience, Matched};
 use fluxori_core::time::Timestamp;
 use fluxori_core::usage::UsageFields;
 use fluxori_rate_card::import::{Import, import};
@@ -497,7 +497,7 @@ fn every_known_name_means_the_model_that_its_source_means() {
                 continue;
             }
             compared += 1;
-            let found = rates().model(&id.parse().unwrap(), &name.parse().unwrap());
+            let found = rates().model(&id.parse().unwrap(), &name.parse().unwrap(), Audience::Operator);
             let Some((entry, matched)) = found else { panic!("{id}/{name} means nothing") };
             if entry.provider.as_str() == id && entry.model.as_str() == text(meant["id"]) {
                 continue;
