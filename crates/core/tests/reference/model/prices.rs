@@ -122,7 +122,7 @@ pub(crate) fn charge(price: Option<&ModelPrice>, quantities: &Quantities) -> Res
         units += i128::from(count) * rate.map_or(0, |rate| rate.to_scaled());
     }
     if let Some(pages) = quantities.units.get("pages") {
-        let pages: i128 = pages.0.to_string().parse().expect("a whole number of pages");
+        let pages: i128 = pages.0.to_string().parse().unwrap();
         units += pages * 1_000_000 * rate(Meter::Pages).map_or(0, |rate| rate.to_scaled());
     }
     // A thousand credits a dollar: units of 10^-15, rounded half to even to 10^-12.
