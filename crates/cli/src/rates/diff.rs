@@ -93,7 +93,10 @@ async fn affected(session: &Session, changes: &Changes) -> Result<Option<Vec<Tie
 pub(super) async fn against_in_force(session: &Session, card: &RateCard) -> Result<Changes, CliError> {
     let before = session.rates().await?;
     changes(&before, card).map_err(|error| {
-        CliError::Refused(format!("the card cannot hold beside the prices that are in force: {error}"))
+        CliError::Refused(format!(
+            "the card cannot hold beside the prices that are in force: {error}. A model that was in force keeps its name: \
+             where that is the clash, take the name out of the other's aliases in the card"
+        ))
     })
 }
 
