@@ -213,21 +213,10 @@ impl Rates {
     fn check_beside(&self, card: &Card) -> Result<(), RatesError> {
         let error = |entry: String, problem| RatesError { entry, problem };
         let renamed = |provider: &Provider| card.providers.iter().any(|names| names.provider == *provider);
-        let is_provider = |name: &Provider| {
-            self.providers.contains_key(name)
-                || card.models.iter().any(|model| model.provider == *name)
-                || card.providers.iter().any(|names| names.provider == *name)
-        };
         for names in &card.providers {
             let taken = self.provider_aliases.get(&names.provider).filter(|other| !renamed(other));
             if let Some(other) = taken {
                 let problem = Problem::Name(names.provider.to_string(), other.to_string());
-                return Err(error(names.provider.to_string(), problem));
-            }
-            if let Some(unknown) = names.falls_back_to.iter().find(|name| !is_provider(name)) {
-                let problem = Problem::Impossible(format!(
-                    "it falls back to {unknown}, which is no provider of the rates"
-                ));
                 return Err(error(names.provider.to_string(), problem));
             }
             for alias in &names.aliases {

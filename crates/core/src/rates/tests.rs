@@ -170,7 +170,6 @@ fn a_provider_goes_by_other_names_and_falls_back() {
     };
     refused(names("aws", "OpenAI", &[]));
     refused(names("OpenAI", "open-ai", &[]));
-    refused(names("aws", "bedrock", &["anthropics"]));
 }
 
 #[test]

@@ -56,7 +56,8 @@ impl Rates {
         self.above.iter().map(longer).collect()
     }
 
-    /// With the rates of plain calls for all that these do not have, as LiteLLM itself reads them.
+    /// With the rates of plain calls for all that these do not have, as LiteLLM itself reads them. Where these have a rate of
+    /// their own and none for longer contexts, that of plain calls is no guess at it: it would often be lower.
     pub(crate) fn filled(mut self, plain: &Self) -> Self {
         let own = self.rates.clone();
         for (meter, rate) in plain.rates.iter() {
@@ -67,11 +68,12 @@ impl Rates {
         for (tokens, rates) in &plain.above {
             let longer = self.above.entry(*tokens).or_default();
             for (meter, rate) in rates.iter() {
-                if longer.get(meter).is_none() {
+                if longer.get(meter).is_none() && own.get(meter).is_none() {
                     longer.set(meter, rate);
                 }
             }
         }
+        self.above.retain(|_, rates| !rates.is_empty());
         self
     }
 
