@@ -108,7 +108,7 @@ impl<'run> Giver<'run> {
             let outcome = wait(&self.ledger, &org, id, place, Instant::now() + waiting.timeout).await?;
             accepted(outcome).map_err(|error| {
                 CliError::Rejected(format!(
-                    "{error} (org {org}). {} commands before it were carried out; give it again when that is mended: it \
+                    "{error} (org {org}). {} commands before it were carried out; when that is mended, give it again with another --reason: it \
                      goes on with what is left",
                     self.done
                 ))
