@@ -24,11 +24,13 @@ use fluxori_wire::{Issuer, WireError};
 use tokio_util::sync::CancellationToken;
 
 use crate::at_least::Progress;
+use crate::explain::Explaining;
 use crate::lag::Watermarks;
 use crate::limit::{Limits, limit};
 use crate::rates::RatesInForce;
 use crate::refusal::{NO_LEDGER, Refusal};
 use crate::state::Edge;
+use crate::turns::Turns;
 use crate::{allocations, balance, check, commands, estimate, explain, openapi, transactions};
 
 /// Largest body, in bytes.
@@ -87,6 +89,8 @@ pub(crate) async fn serve(context: Context) -> Result<(), EdgeError> {
         reader: reader.clone(),
         log: OnceLock::new(),
         rates: RatesInForce::new(ledger.clone()),
+        explaining: Explaining::new(),
+        estimates: Turns::new("estimates", estimate::AT_ONCE),
         ledger,
         issuer,
     });
@@ -241,6 +245,8 @@ mod tests {
             reader: LogReader::new("127.0.0.1:1", "none").unwrap(),
             log: log.map_or_else(OnceLock::new, OnceLock::from),
             rates: RatesInForce::new(ledger.clone()),
+            explaining: Explaining::new(),
+            estimates: Turns::new("estimates", estimate::AT_ONCE),
             ledger,
             issuer: Issuer::new(LogId(uuid::Uuid::nil()), "edge", [7; 32]),
         };
