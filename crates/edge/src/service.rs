@@ -285,6 +285,28 @@ mod tests {
         }
     }
 
+    async fn post(path: &str, key: Option<&str>, body: &str) -> Response {
+        let mut request = Request::post(path).header("content-type", "application/json");
+        if let Some(key) = key {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        alone(None).oneshot(request.body(Body::from(body.to_owned())).unwrap()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_is_asked_with_a_body_wants_a_key_and_one_for_the_org_too() {
+        let check = r#"{"org_id":"ORG","module":"chat"}"#;
+        let estimate =
+            r#"{"org_id":"ORG","models":[{"provider":"openai","model":"gpt-5"}],"input_tokens":1}"#;
+        for (path, body) in [("/v1/check", check), ("/v1/estimate", estimate)] {
+            let (ours, other) = (body.replace("ORG", "acme"), body.replace("ORG", "globex"));
+            assert_eq!(post(path, None, &ours).await.status(), 401, "{path}");
+            assert_eq!(post(path, Some("acme's"), &other).await.status(), 403, "{path}");
+            // No server is there to answer who may ask.
+            assert_eq!(post(path, Some("acme's"), &ours).await.status(), 503, "{path}");
+        }
+    }
+
     #[tokio::test]
     async fn while_the_log_is_not_known_a_read_is_told_to_come_back() {
         let answer = ask(&alone(None), "/v1/balance?org_id=acme", Some("all")).await;
