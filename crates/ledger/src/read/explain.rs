@@ -1,11 +1,12 @@
 //! What an explanation of a posting needs: the org as it was before it, and what came of it since.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use fluxori_core::amount::Credits;
 use fluxori_core::fold::{Allocation, AllocationStatus, OrgState};
 use fluxori_core::id::{AllocationId, EventId, OrgId};
 use fluxori_core::posting::PostingKind;
+use fluxori_core::time::Timestamp;
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
@@ -92,7 +93,7 @@ impl Ledger {
         let (charge, before) = if first.kind == PostingKind::Debit.as_str() {
             let charge = self.charge_of(org, first.number).await?;
             // The last read, because a query that took too long ends the transaction.
-            let before = match self.before(org, first.number).await {
+            let before = match self.before(org, first).await {
                 Err(LedgerError::Database(sqlx::Error::Database(error)))
                     if error.code().as_deref() == Some("57014") =>
                 {
@@ -123,7 +124,12 @@ impl Ledger {
     }
 
     /// The org as it was before a posting: what its allocations hold now, less what later postings brought.
-    async fn before(&self, org: &OrgId, number: i64) -> Result<Option<OrgState>, LedgerError> {
+    async fn before(
+        &self,
+        org: &OrgId,
+        posting: &TransactionRecord,
+    ) -> Result<Option<OrgState>, LedgerError> {
+        let number = posting.number;
         let row = sqlx::query_as!(
             OrganizationRow,
             "SELECT o.org_id, o.log_partition, o.posting_number, o.head, o.overdraft_policy, o.grace_us, o.suspended,
@@ -156,6 +162,16 @@ impl Ledger {
         let since: HashMap<Uuid, (Decimal, bool, bool)> =
             since.into_iter().map(|row| (row.allocation, (row.amount, row.opened, row.closed))).collect();
         let ids: Vec<Uuid> = since.keys().copied().collect();
+        // An allocation goes by the command that granted it or moved credits into it; those of a plan do not.
+        let granted = sqlx::query_scalar!(
+            r#"SELECT command_id AS "command_id!" FROM credit_transactions
+               WHERE org_id = $1 AND number > $2 AND kind IN ('grant', 'transfer') AND command_id IS NOT NULL"#,
+            org.as_str(),
+            number,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let granted: HashSet<Uuid> = granted.into_iter().collect();
         let rows = sqlx::query_as!(
             AllocationRow,
             "SELECT org_id, allocation_id, user_id, kind, purchased, priority, scope, effective_at, expires_at,
@@ -167,12 +183,22 @@ impl Ledger {
         )
         .fetch_all(&self.pool)
         .await?;
-        let allocations = rows.into_iter().map(|row| {
+        let mut allocations = Vec::with_capacity(rows.len());
+        for row in rows.into_iter().filter(|row| !granted.contains(&row.allocation_id)) {
             let since = since.get(&row.allocation_id).copied().unwrap_or_default();
-            as_before(row.read()?, since)
-        });
-        Ok(Some(OrgState::restore(record, allocations.collect::<Result<_, LedgerError>>()?)))
+            let allocation = as_before(row.read()?, since)?;
+            if was_there(&allocation, posting.recorded_at) {
+                allocations.push(allocation);
+            }
+        }
+        Ok(Some(OrgState::restore(record, allocations)))
     }
+}
+
+/// Whether an allocation, as it was before a posting of that time of the log, can have been there: it would have been open
+/// by then. This is how those of a plan tell that they were granted since.
+fn was_there(allocation: &Allocation, recorded_at: Timestamp) -> bool {
+    allocation.status != AllocationStatus::Scheduled || allocation.effective_at > recorded_at
 }
 
 /// An allocation before the postings that brought it so much, and opened or closed it.
@@ -190,4 +216,37 @@ fn as_before(
     let held = if had_opened { allocation.remaining } else { Credits::ZERO };
     allocation.remaining = held.minus(rows::credits(brought)?).map_err(out_of_range)?;
     Ok(allocation)
+}
+
+#[cfg(test)]
+mod tests {
+    use fluxori_core::command::{Account, AllocationKind, Grant, Scope};
+
+    use super::*;
+
+    #[test]
+    fn an_allocation_that_was_granted_since_was_not_there_and_one_that_had_not_begun_was() {
+        let posted = Timestamp::from_millis(1_000);
+        let grant = |begins: i64| Grant {
+            account: Account::Organization,
+            kind: AllocationKind::Prepaid,
+            amount: "7".parse().unwrap(),
+            effective_at: Timestamp::from_millis(begins),
+            expires_at: None,
+            priority: 0,
+            scope: Scope::default(),
+            purchased: false,
+            period: None,
+        };
+        // As it is now: open, with its credits; and what came since: it was opened, or nothing.
+        let before = |begins, opened| {
+            let mut now = Allocation::scheduled(AllocationId(Uuid::nil()), &grant(begins));
+            now.status = AllocationStatus::Open;
+            let brought = if opened { Decimal::from(7) } else { Decimal::ZERO };
+            as_before(now, (brought, opened, false)).unwrap()
+        };
+        assert!(was_there(&before(900, false), posted));
+        assert!(was_there(&before(1_001, true), posted));
+        assert!(!was_there(&before(900, true), posted));
+    }
 }
