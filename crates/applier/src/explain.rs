@@ -1,27 +1,26 @@
 //! Why a posting is what it is: its record is folded once more, with a trace, and compared with what was booked.
 
-use std::sync::Arc;
+mod contexts;
 
 use fluxori_core::amount::{Credits, Factor, Rate, Rounding, Usd};
-use fluxori_core::command::CommandBody;
-use fluxori_core::digest::Digest;
 use fluxori_core::fold::{ChargedUsage, Halt, Skipped};
-use fluxori_core::id::{GLOBAL_KEY, Label, Model, OrgId, Provider, RevisionId};
+use fluxori_core::id::{Label, Model, OrgId, Provider, RevisionId};
 use fluxori_core::meter::Meter;
 use fluxori_core::posting::{Entry, PricedUsage};
 use fluxori_core::pricing::{self, Call, CallKind, Charge, ChargeStatus, PricingTrace};
-use fluxori_core::rates::{Currency, Rates, Subject};
+use fluxori_core::rates::{Currency, Subject};
 use fluxori_core::record::Body;
 use fluxori_core::time::Timestamp;
 use fluxori_core::usage::{Quantity, UsageEvent};
 use fluxori_ledger::{
-    GlobalRecord, Ledger, LedgerError, MAX_POSTINGS_SINCE, PostingHistory, PostingName, TransactionRecord,
+    Ledger, LedgerError, MAX_POSTINGS_SINCE, PostingHistory, PostingName, TransactionRecord,
 };
 use fluxori_stream::{LogReader, StreamError};
 use rust_decimal::Decimal;
 use serde::Serialize;
 
-use crate::context_of;
+pub use contexts::Contexts;
+use contexts::RatesThen;
 
 /// Why no explanation can be given.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +34,9 @@ pub enum ExplainError {
     /// The log is another one, or this build is too old for it.
     #[error(transparent)]
     Log(#[from] Halt),
+    /// A fault of this build.
+    #[error("making the rates of then failed: {0}")]
+    Fault(#[from] tokio::task::JoinError),
 }
 
 /// A posting and why it is what it is.
@@ -227,18 +229,19 @@ pub struct ConsideredLine {
     pub skipped: Option<Skipped>,
 }
 
-/// Explains a posting of an org; none if the org has no such posting.
+/// Explains a posting of an org; none if the org has no such posting. Explanations that are given the same `contexts` have
+/// the rates in common.
 ///
 /// # Errors
 /// Postgres or Kafka is away, or this build cannot read the log.
 pub async fn explain(
     ledger: &Ledger,
     reader: &LogReader,
-    genesis: Option<Digest>,
+    contexts: &Contexts,
     org: &OrgId,
     name: PostingName,
 ) -> Result<Option<Explanation>, ExplainError> {
-    let Some(history) = ledger.posting_history(org, name).await? else { return Ok(None) };
+    let Some(mut history) = ledger.posting_history(org, name).await? else { return Ok(None) };
     let Some(first) = history.postings.first() else { return Ok(None) };
     let mut postings = Vec::new();
     for posting in &history.postings {
@@ -257,9 +260,8 @@ pub async fn explain(
         remarks: Vec::new(),
     };
     let Some(charge) = &history.charge else { return Ok(Some(explanation)) };
-    let context = context_of(first.partition, genesis, &history.globals, &Arc::default())?;
-    let rates = context.rates();
-    let booked = charge.resolve(rates)?;
+    let then = contexts.after(first.partition, std::mem::take(&mut history.globals)).await?;
+    let booked = charge.resolve(&then.rates)?;
     let event = match recorded(reader, first).await? {
         Ok(event) => {
             explanation.read_from = ReadFrom::Log;
@@ -270,7 +272,7 @@ pub async fn explain(
             None
         }
     };
-    again(&mut explanation, &history, rates, &booked, event);
+    again(&mut explanation, &history, &then, &booked, event);
     Ok(Some(explanation))
 }
 
@@ -278,10 +280,11 @@ pub async fn explain(
 fn again(
     explanation: &mut Explanation,
     history: &PostingHistory,
-    rates: &Rates,
+    then: &RatesThen,
     booked: &ChargedUsage,
     event: Option<UsageEvent>,
 ) {
+    let rates = &then.rates;
     let org = explanation.org_id.clone();
     let subject = event.as_ref().map_or_else(|| booked.subject(&org), Subject::of);
     let priced = match &event {
@@ -304,7 +307,7 @@ fn again(
             text(&booked.charge)
         ));
     }
-    explanation.pricing = Some(pricing_of(&subject, &charge, rates, &history.globals));
+    explanation.pricing = Some(pricing_of(&subject, &charge, then));
     let usage = event.map(|event| PricedUsage {
         billing_digest: event.billing_digest(),
         event: event.into(),
@@ -312,7 +315,7 @@ fn again(
     });
     match (&history.before, usage) {
         (None, _) => explanation.remarks.push(format!(
-            "more than {MAX_POSTINGS_SINCE} postings were booked since: which allocations were considered is left out"
+            "more than {MAX_POSTINGS_SINCE} postings were booked since, or reading them took too long: which allocations were considered is left out"
         )),
         (Some(_), None) => {
             explanation.remarks.push("which allocations were considered is told from the record alone".to_owned());
@@ -384,14 +387,14 @@ async fn line(ledger: &Ledger, org: &OrgId, posting: &TransactionRecord) -> Resu
     })
 }
 
-fn pricing_of(subject: &Subject<'_>, charge: &Charge, rates: &Rates, globals: &[GlobalRecord]) -> Pricing {
-    let trace = PricingTrace::of(&Call { subject: *subject, kind: &charge.call }, charge, rates);
+fn pricing_of(subject: &Subject<'_>, charge: &Charge, then: &RatesThen) -> Pricing {
+    let trace = PricingTrace::of(&Call { subject: *subject, kind: &charge.call }, charge, &then.rates);
     let tier = charge.tier.as_ref().map(|tier| {
         let found = trace.found.as_ref().filter(|found| found.tier.name == tier.name);
         TierTrace {
             name: tier.name.to_string(),
             revision: tier.revision.clone(),
-            revision_source: source_of(&tier.revision, globals),
+            revision_source: then.sources.get(&tier.revision).cloned(),
             source: tier.price.source.clone(),
             effective_from: tier.price.effective_from,
             matched_name: found.map(|found| found.name.to_string()),
@@ -432,23 +435,6 @@ fn pricing_of(subject: &Subject<'_>, charge: &Charge, rates: &Rates, globals: &[
         cost_usd: charge.cost,
         credits: charge.credits,
     }
-}
-
-/// Where a revision of the rates is from, as its seal says.
-fn source_of(revision: &RevisionId, globals: &[GlobalRecord]) -> Option<String> {
-    globals.iter().find_map(|global| {
-        let key = Some(GLOBAL_KEY.as_bytes());
-        let record = fluxori_wire::decode(key, Some(&global.value), global.append_time);
-        match record.body {
-            Body::Command(signed) => match &signed.command.body {
-                CommandBody::RatesSeal(seal) if seal.revision == *revision => {
-                    signed.command.reference.clone()
-                }
-                _ => None,
-            },
-            _ => None,
-        }
-    })
 }
 
 /// Units of 10^-18 as a decimal number.

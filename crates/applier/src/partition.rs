@@ -7,6 +7,7 @@ use fluxori_core::digest::Digest;
 use fluxori_core::fold::{Context, Counters, Halt, PartitionFold, Past};
 use fluxori_core::id::GLOBAL_KEY;
 use fluxori_core::rates::SharedRates;
+use fluxori_core::record::Record;
 use fluxori_core::time::Timestamp;
 use fluxori_ledger::{Cursor, GlobalRecord, TakenOver};
 use fluxori_stream::{Batch, WorkerEnd};
@@ -65,12 +66,24 @@ pub fn context_of(
     globals: &[GlobalRecord],
     shared: &Arc<SharedRates>,
 ) -> Result<Context, Halt> {
+    context_seeing(partition, genesis, globals, shared, |_| ())
+}
+
+/// [`context_of`]; `see` is shown each of the records.
+pub(crate) fn context_seeing(
+    partition: i32,
+    genesis: Option<Digest>,
+    globals: &[GlobalRecord],
+    shared: &Arc<SharedRates>,
+    mut see: impl FnMut(&Record),
+) -> Result<Context, Halt> {
     let mut context = Context::new(partition, genesis).sharing(shared);
     let mut past = Past::default();
     for global in globals {
         let key = Some(GLOBAL_KEY.as_bytes());
         let record = fluxori_wire::decode(key, Some(&global.value), global.append_time);
         _ = context.admit(&mut past, &record)?;
+        see(&record);
     }
     Ok(context)
 }

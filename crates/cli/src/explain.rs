@@ -2,7 +2,7 @@
 
 use clap::Args;
 use fluxori_applier::explain::{
-    BurnDown, ExplainError, Explanation, PostingLine, Pricing, ReadFrom, explain,
+    BurnDown, Contexts, ExplainError, Explanation, PostingLine, Pricing, ReadFrom, explain,
 };
 use fluxori_core::id::{EventId, OrgId};
 use fluxori_ledger::PostingName;
@@ -30,7 +30,8 @@ fn posting_name(text: &str) -> Result<PostingName, String> {
 pub(crate) async fn run(session: &Session, arguments: &ExplainArguments) -> Result<(), CliError> {
     let ledger = session.ledger().await?;
     let org = &arguments.org;
-    let found = explain(&ledger, &session.reader()?, session.pinned(), org, arguments.posting).await?;
+    let contexts = Contexts::new(session.pinned());
+    let found = explain(&ledger, &session.reader()?, &contexts, org, arguments.posting).await?;
     let Some(explanation) = found else {
         ledger.organization(org).await?.ok_or_else(|| CliError::not_open(org))?;
         return Err(CliError::Refused(format!(
@@ -181,6 +182,7 @@ impl From<ExplainError> for CliError {
             ExplainError::Ledger(error) => error.into(),
             ExplainError::Stream(error) => error.into(),
             ExplainError::Log(error) => error.into(),
+            ExplainError::Fault(_) => Self::Refused(error.to_string()),
         }
     }
 }

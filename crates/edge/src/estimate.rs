@@ -16,6 +16,8 @@ use crate::state::Edge;
 
 /// Largest body, in bytes. Whoever has more can count it and send `input_tokens`.
 pub(crate) const MAX_BODY_BYTES: usize = 1 << 20;
+/// Estimates made at once: counting tokens is work for a processor, and cannot be given up when nobody waits for it.
+pub(crate) const AT_ONCE: usize = 2;
 
 /// What will this call cost?
 ///
@@ -31,8 +33,14 @@ pub(crate) async fn post_estimate(
 ) -> Result<Json<Estimates>, Refusal> {
     caller.require(request.org_id.as_str())?;
     let rates = edge.rates.now().await?;
+    let turn = edge.estimates.take().await?;
     let at = clock::now().into();
-    let answer = tokio::task::spawn_blocking(move || estimate(&request, at, &rates)).await;
+    let answer = tokio::task::spawn_blocking(move || {
+        let answer = estimate(&request, at, &rates);
+        drop(turn);
+        answer
+    });
+    let answer = answer.await;
     let answer = answer.map_err(Problem::internal)?.map_err(|error| {
         let title = "Fields of the request are not valid";
         Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-fields", title, error.to_string())

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use fluxori_applier::explain::{ExplainError, Explanation, explain};
+use fluxori_applier::explain::{Contexts, ExplainError, Explanation, explain};
 use fluxori_core::id::EventId;
 use fluxori_ledger::PostingName;
 use fluxori_runtime::auth::Caller;
@@ -16,6 +16,23 @@ use crate::balance::unknown_org;
 use crate::openapi::ReadProblems;
 use crate::refusal::Refusal;
 use crate::state::Edge;
+use crate::turns::Turns;
+
+/// Explanations given at once: each takes a connection to Postgres of its own, beside those of the pool.
+const AT_ONCE: usize = 2;
+
+/// What explanations share.
+#[derive(Debug)]
+pub(crate) struct Explaining {
+    contexts: Arc<Contexts>,
+    turns: Turns,
+}
+
+impl Explaining {
+    pub(crate) fn new() -> Self {
+        Self { contexts: Arc::new(Contexts::new(None)), turns: Turns::new("explanations", AT_ONCE) }
+    }
+}
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -44,7 +61,16 @@ pub(crate) async fn get_explanation(
 ) -> Result<Json<Explanation>, Refusal> {
     let name = posting_name(&id)?;
     let (org, _) = edge.read(&caller, &query.org_id, query.at_least.as_deref()).await?;
-    if let Some(explanation) = explain(&edge.ledger, &edge.reader, None, &org, name).await? {
+    let turn = edge.explaining.turns.take().await?;
+    let (ledger, reader) = (edge.ledger.clone(), edge.reader.clone());
+    let (contexts, whose) = (Arc::clone(&edge.explaining.contexts), org.clone());
+    // On its own, so that its turn ends with the work even when nobody waits for the answer any more.
+    let explained = tokio::spawn(async move {
+        let explained = explain(&ledger, &reader, &contexts, &whose, name).await;
+        drop(turn);
+        explained
+    });
+    if let Some(explanation) = explained.await.map_err(Problem::internal)?? {
         return Ok(Json(explanation));
     }
     if edge.ledger.organization(&org).await?.is_none() {
@@ -73,6 +99,7 @@ impl From<ExplainError> for Refusal {
             ExplainError::Ledger(error) => error.into(),
             ExplainError::Stream(_) => Problem::unavailable("Kafka").into(),
             ExplainError::Log(error) => Problem::internal(error).into(),
+            ExplainError::Fault(error) => Problem::internal(error).into(),
         }
     }
 }

@@ -15,9 +15,13 @@ use governor::clock::{Clock, DefaultClock};
 use governor::middleware::StateInformationMiddleware;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
+use crate::estimate;
 use crate::refusal::Refusal;
 use crate::service::MAX_BODY_BYTES;
 
+/// The rest of a refused body is read up to the most that any route takes.
+const LARGEST_BODY: usize =
+    if estimate::MAX_BODY_BYTES > MAX_BODY_BYTES { estimate::MAX_BODY_BYTES } else { MAX_BODY_BYTES };
 /// How long the rest of a refused body is waited for.
 const BODY_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -82,7 +86,7 @@ pub(crate) async fn limit(
         }
         Err(seconds) => {
             // A client that is still sending its body would see a broken connection in place of the answer.
-            let body = axum::body::to_bytes(request.into_body(), MAX_BODY_BYTES);
+            let body = axum::body::to_bytes(request.into_body(), LARGEST_BODY);
             _ = tokio::time::timeout(BODY_PATIENCE, body).await;
             let refusal = Refusal::new(
                 StatusCode::TOO_MANY_REQUESTS,

@@ -21,6 +21,7 @@ mod refusal;
 mod service;
 mod state;
 mod transactions;
+mod turns;
 
 use std::process::ExitCode;
 

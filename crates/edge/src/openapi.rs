@@ -75,7 +75,10 @@ const COMMON: [(&str, &str); 8] = [
     ("404", "There is no such org or command"),
     ("429", "The API key has used up its requests; `Retry-After` says when it has some again"),
     ("500", "Our fault; the service's log has the reason under the problem's instance"),
-    ("503", "Kafka, Postgres or the ledger does not answer; try again after `Retry-After`"),
+    (
+        "503",
+        "Kafka, Postgres or the ledger does not answer, or too many costly requests are under way; try again after `Retry-After`",
+    ),
     ("504", "The ledger did not come so far in time; try again after `Retry-After`"),
 ];
 

@@ -24,11 +24,13 @@ use fluxori_wire::{Issuer, WireError};
 use tokio_util::sync::CancellationToken;
 
 use crate::at_least::Progress;
+use crate::explain::Explaining;
 use crate::lag::Watermarks;
 use crate::limit::{Limits, limit};
 use crate::rates::RatesInForce;
 use crate::refusal::{NO_LEDGER, Refusal};
 use crate::state::Edge;
+use crate::turns::Turns;
 use crate::{allocations, balance, check, commands, estimate, explain, openapi, transactions};
 
 /// Largest body, in bytes.
@@ -87,6 +89,8 @@ pub(crate) async fn serve(context: Context) -> Result<(), EdgeError> {
         reader: reader.clone(),
         log: OnceLock::new(),
         rates: RatesInForce::new(ledger.clone()),
+        explaining: Explaining::new(),
+        estimates: Turns::new("estimates", estimate::AT_ONCE),
         ledger,
         issuer,
     });
@@ -241,6 +245,8 @@ mod tests {
             reader: LogReader::new("127.0.0.1:1", "none").unwrap(),
             log: log.map_or_else(OnceLock::new, OnceLock::from),
             rates: RatesInForce::new(ledger.clone()),
+            explaining: Explaining::new(),
+            estimates: Turns::new("estimates", estimate::AT_ONCE),
             ledger,
             issuer: Issuer::new(LogId(uuid::Uuid::nil()), "edge", [7; 32]),
         };
@@ -276,6 +282,28 @@ mod tests {
             assert_eq!(ask(&router, path, None).await.status(), 401, "{path}");
             let other = ask(&router, &format!("{path}?org_id=globex"), Some("acme's")).await;
             assert_eq!(other.status(), 403, "{path}");
+        }
+    }
+
+    async fn post(path: &str, key: Option<&str>, body: &str) -> Response {
+        let mut request = Request::post(path).header("content-type", "application/json");
+        if let Some(key) = key {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        alone(None).oneshot(request.body(Body::from(body.to_owned())).unwrap()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_is_asked_with_a_body_wants_a_key_and_one_for_the_org_too() {
+        let check = r#"{"org_id":"ORG","module":"chat"}"#;
+        let estimate =
+            r#"{"org_id":"ORG","models":[{"provider":"openai","model":"gpt-5"}],"input_tokens":1}"#;
+        for (path, body) in [("/v1/check", check), ("/v1/estimate", estimate)] {
+            let (ours, other) = (body.replace("ORG", "acme"), body.replace("ORG", "globex"));
+            assert_eq!(post(path, None, &ours).await.status(), 401, "{path}");
+            assert_eq!(post(path, Some("acme's"), &other).await.status(), 403, "{path}");
+            // No server is there to answer who may ask.
+            assert_eq!(post(path, Some("acme's"), &ours).await.status(), 503, "{path}");
         }
     }
 

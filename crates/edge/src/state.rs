@@ -12,15 +12,20 @@ use fluxori_stream::{LogReader, Publisher};
 use fluxori_wire::{Issuer, Position};
 
 use crate::at_least::{Progress, wanted_offset};
+use crate::explain::Explaining;
 use crate::lag::Watermarks;
 use crate::rates::RatesInForce;
 use crate::refusal::Refusal;
+use crate::turns::Turns;
 
 /// The edge's connections and what it knows of the log.
 #[derive(Debug)]
 pub(crate) struct Edge {
     pub(crate) ledger: Ledger,
     pub(crate) rates: RatesInForce,
+    pub(crate) explaining: Explaining,
+    /// Of estimates, whose tokens are counted.
+    pub(crate) estimates: Turns,
     pub(crate) publisher: Publisher,
     pub(crate) reader: LogReader,
     pub(crate) issuer: Issuer,

@@ -7,7 +7,7 @@ mod answer;
 mod request;
 
 pub use answer::{Estimates, Line, Refused};
-pub use request::{EstimateRequest, InvalidRequest, MAX_MODELS, ModelName};
+pub use request::{EstimateRequest, InvalidRequest, MAX_COUNTED_BYTES, MAX_MODELS, ModelName};
 
 use fluxori_core::estimate::{TokenRange, sort_by_price};
 use fluxori_core::rates::Rates;
@@ -25,11 +25,10 @@ pub fn estimate(
     rates: &Rates,
 ) -> Result<Estimates, InvalidRequest> {
     let call = request.call(at)?;
-    let input = request.input()?;
+    let counts = request.input()?.count(&request.models)?;
     let (mut found, mut refused) = (Vec::new(), Vec::new());
-    for name in &request.models {
-        let counted = input.count(name).map_err(|error| error.to_string());
-        let estimated = counted.and_then(|counted| {
+    for (name, counted) in request.models.iter().zip(counts) {
+        let estimated = counted.map_err(|error| error.to_string()).and_then(|counted| {
             let range = TokenRange { expected: counted.expected, at_most: counted.at_most };
             let estimated = call.estimate(&name.provider, &name.model, range, rates);
             estimated.map(|estimated| (counted.basis, estimated)).map_err(|error| error.to_string())

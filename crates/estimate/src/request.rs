@@ -1,13 +1,13 @@
 //! What is asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fluxori_core::estimate::PlannedCall;
 use fluxori_core::id::{Feature, Label, Model, Module, OrgId, Provider};
 use fluxori_core::pricing::CallKind;
 use fluxori_core::time::Timestamp;
 use fluxori_core::usage::Quantity;
-use fluxori_tokens::{Chat, Message, Tool, ToolChoice};
+use fluxori_tokens::{Chat, Message, Model as CountedModel, Tool, ToolChoice};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value};
@@ -15,6 +15,9 @@ use utoipa::ToSchema;
 
 /// Most models of one request.
 pub const MAX_MODELS: usize = 50;
+/// Most bytes of text to count over all models of one request: text is counted once for models that count alike, so that
+/// this is a second or two of work.
+pub const MAX_COUNTED_BYTES: usize = 8 << 20;
 
 /// A request that cannot be answered, and how to mend it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +25,25 @@ pub enum InvalidRequest {
     /// No model, or too many.
     #[error("models: name 1 to {MAX_MODELS} models")]
     Models,
+    /// One model twice.
+    #[error("models: {provider}/{model} is named twice")]
+    Twice {
+        /// Who serves it.
+        provider: Provider,
+        /// Its name.
+        model: Model,
+    },
+    /// More text to count than [`MAX_COUNTED_BYTES`].
+    #[error(
+        "{bytes} bytes of text, to be counted in {ways} ways for these models, are more than {MAX_COUNTED_BYTES} bytes to \
+         count; ask for fewer models at once, or count the tokens and send input_tokens"
+    )]
+    TooMuchToCount {
+        /// Of the input.
+        bytes: usize,
+        /// How many counts the models need.
+        ways: usize,
+    },
     /// Nothing that could cost anything, or two different things.
     #[error("give the input once: as messages, as text or as input_tokens; or other units alone")]
     Input,
@@ -115,6 +137,7 @@ pub(crate) enum Input {
 }
 
 /// How many tokens an input has for a model.
+#[derive(Clone)]
 pub(crate) struct Counted {
     pub(crate) expected: i64,
     pub(crate) at_most: i64,
@@ -127,6 +150,13 @@ impl EstimateRequest {
     pub(crate) fn call(&self, at: Timestamp) -> Result<PlannedCall, InvalidRequest> {
         if self.models.is_empty() || self.models.len() > MAX_MODELS {
             return Err(InvalidRequest::Models);
+        }
+        let mut named = BTreeSet::new();
+        if let Some(twice) = self.models.iter().find(|name| !named.insert((&name.provider, &name.model))) {
+            return Err(InvalidRequest::Twice {
+                provider: twice.provider.clone(),
+                model: twice.model.clone(),
+            });
         }
         let share = |share: &Number| {
             let text = share.to_string();
@@ -171,8 +201,58 @@ impl EstimateRequest {
 }
 
 impl Input {
-    pub(crate) fn count(&self, name: &ModelName) -> Result<Counted, InvalidRequest> {
-        let model = fluxori_tokens::Model::named(name.provider.as_str(), name.model.as_str());
+    /// Its tokens for each of these models, in their order; or why they cannot be told. What models count alike is counted
+    /// once.
+    pub(crate) fn count(
+        &self,
+        models: &[ModelName],
+    ) -> Result<Vec<Result<Counted, InvalidRequest>>, InvalidRequest> {
+        let named = |name: &ModelName| CountedModel::named(name.provider.as_str(), name.model.as_str());
+        let models: Vec<CountedModel> = models.iter().map(named).collect();
+        let mut different: Vec<&CountedModel> = Vec::new();
+        for model in &models {
+            if !different.iter().any(|other| self.is_alike(model, other)) {
+                different.push(model);
+            }
+        }
+        let (bytes, ways) = (self.bytes()?, different.len());
+        if bytes.saturating_mul(ways) > MAX_COUNTED_BYTES {
+            return Err(InvalidRequest::TooMuchToCount { bytes, ways });
+        }
+        let mut made: Vec<(&CountedModel, Result<Counted, InvalidRequest>)> = Vec::new();
+        Ok(models
+            .iter()
+            .map(|model| {
+                if let Some((_, counted)) = made.iter().find(|(other, _)| self.is_alike(model, other)) {
+                    return counted.clone();
+                }
+                let counted = self.count_for(model);
+                made.push((model, counted.clone()));
+                counted
+            })
+            .collect())
+    }
+
+    /// Whether the input has the same tokens for both. That of a text rests on the tokenizer alone; what surrounds messages,
+    /// tools and images also on the maker and the name.
+    fn is_alike(&self, one: &CountedModel, other: &CountedModel) -> bool {
+        match self {
+            Self::Tokens(_) => true,
+            Self::Text(_) => one.tokenizer() == other.tokenizer(),
+            Self::Chat(_) => one == other,
+        }
+    }
+
+    /// Bytes of text to be counted.
+    fn bytes(&self) -> Result<usize, InvalidRequest> {
+        match self {
+            Self::Tokens(_) => Ok(0),
+            Self::Text(text) => Ok(text.len()),
+            Self::Chat(chat) => chat.bytes().map_err(|error| InvalidRequest::Tokens(error.to_string())),
+        }
+    }
+
+    fn count_for(&self, model: &CountedModel) -> Result<Counted, InvalidRequest> {
         let error = |error: fluxori_tokens::Error| InvalidRequest::Tokens(error.to_string());
         let (expected, at_most, basis) = match self {
             Self::Tokens(tokens) => (u64::from(*tokens), u64::from(*tokens), None),

@@ -92,3 +92,51 @@ fn what_cannot_be_asked_says_how_to_mend_it() {
     assert!(refused(share).contains("cache_share"));
     assert!(refused(json!({"org_id": "acme", "models": one, "texts": "a"})).contains("texts"));
 }
+
+#[test]
+fn a_model_that_is_named_twice_is_refused_by_its_name() {
+    let twice = models(&[("openai", "gpt-5"), ("azure", "gpt-5"), ("openai", "gpt-5")]);
+    let refused = ask(json!({"org_id": "acme", "models": twice, "text": "a", "max_output_tokens": 1}));
+    assert!(refused.unwrap_err().contains("openai/gpt-5 is named twice"));
+    let both = models(&[("openai", "gpt-5"), ("azure", "gpt-5")]);
+    ask(json!({"org_id": "acme", "models": both, "text": "a", "max_output_tokens": 1})).unwrap();
+}
+
+#[test]
+fn text_is_bounded_by_how_often_it_must_be_counted_and_not_by_how_many_models_are_named() {
+    let names: Vec<String> = (0..MAX_MODELS).map(|number| format!("gpt-5-mini-{number}")).collect();
+    let many: Vec<(&str, &str)> = names.iter().map(|name| ("openai", name.as_str())).collect();
+    let text = "How many tokens is this? ".repeat(MAX_COUNTED_BYTES / MAX_MODELS / 20);
+    let long = |input| {
+        let mut request = json!({"org_id": "acme", "models": models(&many), "max_output_tokens": 1});
+        request.as_object_mut().unwrap().extend::<serde_json::Map<_, _>>(input);
+        ask(request)
+    };
+    let input = |value: serde_json::Value| value.as_object().unwrap().clone();
+    let answer = long(input(json!({"text": text}))).unwrap();
+    assert_eq!(answer.estimates.len(), MAX_MODELS);
+    assert!(answer.estimates.iter().all(|line| line.input_tokens.expected > 40_000));
+    let chat = input(json!({"messages": [{"role": "user", "content": text}]}));
+    let refused = long(chat).unwrap_err();
+    assert!(refused.contains("in 50 ways") && refused.contains("send input_tokens"), "{refused}");
+}
+
+#[test]
+fn models_whose_chats_differ_by_their_names_alone_are_each_counted_by_their_own() {
+    let image = json!({"type": "image_url", "image_url": {"url": "a", "width": 2000, "height": 2000}});
+    let one_by_one = |names: &[(&str, &str)]| -> Vec<(String, i64)> {
+        let answer = ask(json!({
+            "org_id": "acme", "models": models(names), "max_output_tokens": 1,
+            "messages": [{"role": "user", "content": [image]}],
+        }))
+        .unwrap();
+        answer.estimates.into_iter().map(|line| (line.model, line.input_tokens.expected)).collect()
+    };
+    let names = [("openai", "gpt-4o"), ("openai", "gpt-4o-mini"), ("azure", "gpt-4o")];
+    let mut together = one_by_one(&names);
+    let mut alone: Vec<_> = names.iter().flat_map(|name| one_by_one(&[*name])).collect();
+    together.sort();
+    alone.sort();
+    assert_eq!(together, alone);
+    assert_ne!(together.first(), together.last());
+}

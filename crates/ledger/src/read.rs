@@ -41,9 +41,12 @@ impl LedgerError {
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed => true,
             // Class 08: connection exceptions; 57P: the server shuts down or starts up; 53300: too many connections;
+            // 57014: a query took longer than it may;
             // 3D000: there is no such database, until `credits ledger migrate` makes it.
             sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-                code.starts_with("08") || code.starts_with("57P") || matches!(&*code, "53300" | "3D000")
+                code.starts_with("08")
+                    || code.starts_with("57P")
+                    || matches!(&*code, "53300" | "57014" | "3D000")
             }),
             _ => false,
         }

@@ -79,6 +79,23 @@ impl Tally {
     }
 }
 
+impl Chat {
+    /// Bytes of all its text, with the definitions of tools as they are sent: what counting its tokens takes time for.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Error`] that do not concern images.
+    pub fn bytes(&self) -> Result<usize, Error> {
+        check(self)?;
+        Ok(bytes(self, &tools::check_and_write(self.tools.as_deref().unwrap_or_default())?))
+    }
+}
+
+fn bytes(chat: &Chat, written: &tools::Written) -> usize {
+    let roles = chat.messages.iter().map(|message| message.role.as_str());
+    chat.messages.iter().flat_map(texts).chain(roles).chain(written.texts()).map(str::len).sum()
+}
+
 impl Model {
     /// Tokens of the input of a call.
     ///
@@ -100,7 +117,7 @@ impl Model {
         let tools = chat.tools.as_deref().unwrap_or_default();
         check(chat)?;
         let written = tools::check_and_write(tools)?;
-        check_bytes(chat.messages.iter().flat_map(texts).chain(written.texts()).map(str::len).sum())?;
+        check_bytes(bytes(chat, &written))?;
 
         let mut text = Tally::new(self.tokenizer());
         chat.messages.iter().flat_map(texts).for_each(|part| text.add(part));

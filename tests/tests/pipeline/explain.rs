@@ -48,6 +48,10 @@ fn a_charge_is_explained_to_the_last_digit() -> Result<()> {
     assert_eq!(of("skipped"), [json!("scope"), Value::Null, Value::Null]);
     assert_eq!(of("taken"), [json!("0"), json!("1"), json!("1.575")]);
     assert_eq!(of("held"), [json!("50"), json!("1"), json!("100")]);
+    // What was granted since, from a minute ago or from tomorrow on, was not there.
+    for seconds in [60, -86_400] {
+        credits(&["grant", &org, "7", "--effective-at", &e2e::ago(seconds)])?;
+    }
     // After a correction the debit is explained as it was, and the correction beside it.
     credits(&["correct", &org, &id, "--void", "--reason", "the provider took it back"])?;
     let again = credits(&["explain", &org, &id])?;

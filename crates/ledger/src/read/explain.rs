@@ -1,11 +1,12 @@
 //! What an explanation of a posting needs: the org as it was before it, and what came of it since.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use fluxori_core::amount::Credits;
 use fluxori_core::fold::{Allocation, AllocationStatus, OrgState};
 use fluxori_core::id::{AllocationId, EventId, OrgId};
 use fluxori_core::posting::PostingKind;
+use fluxori_core::time::Timestamp;
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
@@ -20,7 +21,9 @@ use crate::rows::{self, unreadable};
 use crate::{Ledger, LedgerError};
 
 /// Most postings since a debit that are taken back to find out what the allocations held before it.
-pub const MAX_POSTINGS_SINCE: i64 = 100_000;
+pub const MAX_POSTINGS_SINCE: i64 = 20_000;
+/// How long each query of a history may take.
+const AT_MOST: &str = "SET LOCAL statement_timeout = '5s'";
 
 /// A posting, by its number or by the event that it charged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +42,7 @@ pub struct PostingHistory {
     /// The charge as the first of them has it; none where it is not of usage.
     pub charge: Option<StoredCharge>,
     /// The org as it was before the first of them, as far as it can be told: its policy and the terms of its allocations
-    /// are those of now. None where too many postings were booked since.
+    /// are those of now. None where too many postings were booked since, or reading them took too long.
     pub before: Option<OrgState>,
     /// The global records of the partition before the first posting's record.
     pub globals: Vec<GlobalRecord>,
@@ -56,7 +59,10 @@ impl Ledger {
         name: PostingName,
     ) -> Result<Option<PostingHistory>, LedgerError> {
         let moment = self.at_one_moment().await?;
-        let history = moment.history(org, name).await;
+        let history = match sqlx::raw_sql(AT_MOST).execute(&moment.pool).await {
+            Ok(_) => moment.history(org, name).await,
+            Err(error) => Err(error.into()),
+        };
         moment.pool.close().await;
         history
     }
@@ -85,7 +91,17 @@ impl Ledger {
         let mut globals = self.global_records(first.partition).await?;
         globals.retain(|record| record.offset < first.offset);
         let (charge, before) = if first.kind == PostingKind::Debit.as_str() {
-            (self.charge_of(org, first.number).await?, self.before(org, first.number).await?)
+            let charge = self.charge_of(org, first.number).await?;
+            // The last read, because a query that took too long ends the transaction.
+            let before = match self.before(org, first).await {
+                Err(LedgerError::Database(sqlx::Error::Database(error)))
+                    if error.code().as_deref() == Some("57014") =>
+                {
+                    None
+                }
+                before => before?,
+            };
+            (charge, before)
         } else {
             (None, None)
         };
@@ -108,7 +124,12 @@ impl Ledger {
     }
 
     /// The org as it was before a posting: what its allocations hold now, less what later postings brought.
-    async fn before(&self, org: &OrgId, number: i64) -> Result<Option<OrgState>, LedgerError> {
+    async fn before(
+        &self,
+        org: &OrgId,
+        posting: &TransactionRecord,
+    ) -> Result<Option<OrgState>, LedgerError> {
+        let number = posting.number;
         let row = sqlx::query_as!(
             OrganizationRow,
             "SELECT o.org_id, o.log_partition, o.posting_number, o.head, o.overdraft_policy, o.grace_us, o.suspended,
@@ -141,6 +162,16 @@ impl Ledger {
         let since: HashMap<Uuid, (Decimal, bool, bool)> =
             since.into_iter().map(|row| (row.allocation, (row.amount, row.opened, row.closed))).collect();
         let ids: Vec<Uuid> = since.keys().copied().collect();
+        // An allocation goes by the command that granted it or moved credits into it; those of a plan do not.
+        let granted = sqlx::query_scalar!(
+            r#"SELECT command_id AS "command_id!" FROM credit_transactions
+               WHERE org_id = $1 AND number > $2 AND kind IN ('grant', 'transfer') AND command_id IS NOT NULL"#,
+            org.as_str(),
+            number,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let granted: HashSet<Uuid> = granted.into_iter().collect();
         let rows = sqlx::query_as!(
             AllocationRow,
             "SELECT org_id, allocation_id, user_id, kind, purchased, priority, scope, effective_at, expires_at,
@@ -152,12 +183,22 @@ impl Ledger {
         )
         .fetch_all(&self.pool)
         .await?;
-        let allocations = rows.into_iter().map(|row| {
+        let mut allocations = Vec::with_capacity(rows.len());
+        for row in rows.into_iter().filter(|row| !granted.contains(&row.allocation_id)) {
             let since = since.get(&row.allocation_id).copied().unwrap_or_default();
-            as_before(row.read()?, since)
-        });
-        Ok(Some(OrgState::restore(record, allocations.collect::<Result<_, LedgerError>>()?)))
+            let allocation = as_before(row.read()?, since)?;
+            if was_there(&allocation, posting.recorded_at) {
+                allocations.push(allocation);
+            }
+        }
+        Ok(Some(OrgState::restore(record, allocations)))
     }
+}
+
+/// Whether an allocation, as it was before a posting of that time of the log, can have been there: it would have been open
+/// by then. This is how those of a plan tell that they were granted since.
+fn was_there(allocation: &Allocation, recorded_at: Timestamp) -> bool {
+    allocation.status != AllocationStatus::Scheduled || allocation.effective_at > recorded_at
 }
 
 /// An allocation before the postings that brought it so much, and opened or closed it.
@@ -175,4 +216,37 @@ fn as_before(
     let held = if had_opened { allocation.remaining } else { Credits::ZERO };
     allocation.remaining = held.minus(rows::credits(brought)?).map_err(out_of_range)?;
     Ok(allocation)
+}
+
+#[cfg(test)]
+mod tests {
+    use fluxori_core::command::{Account, AllocationKind, Grant, Scope};
+
+    use super::*;
+
+    #[test]
+    fn an_allocation_that_was_granted_since_was_not_there_and_one_that_had_not_begun_was() {
+        let posted = Timestamp::from_millis(1_000);
+        let grant = |begins: i64| Grant {
+            account: Account::Organization,
+            kind: AllocationKind::Prepaid,
+            amount: "7".parse().unwrap(),
+            effective_at: Timestamp::from_millis(begins),
+            expires_at: None,
+            priority: 0,
+            scope: Scope::default(),
+            purchased: false,
+            period: None,
+        };
+        // As it is now: open, with its credits; and what came since: it was opened, or nothing.
+        let before = |begins, opened| {
+            let mut now = Allocation::scheduled(AllocationId(Uuid::nil()), &grant(begins));
+            now.status = AllocationStatus::Open;
+            let brought = if opened { Decimal::from(7) } else { Decimal::ZERO };
+            as_before(now, (brought, opened, false)).unwrap()
+        };
+        assert!(was_there(&before(900, false), posted));
+        assert!(was_there(&before(1_001, true), posted));
+        assert!(!was_there(&before(900, true), posted));
+    }
 }
