@@ -10,12 +10,11 @@ use fluxori_core::time::Timestamp;
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
-use super::TransactionRecord;
+use super::{Organization, TransactionRecord};
 use crate::commit::GlobalRecord;
 use crate::load::StoredCharge;
 use crate::load::charge::ChargeRow;
 use crate::rows::allocation::AllocationRow;
-use crate::rows::organization::OrganizationRow;
 use crate::rows::posting::TransactionRow;
 use crate::rows::{self, unreadable};
 use crate::{Ledger, LedgerError};
@@ -130,20 +129,7 @@ impl Ledger {
         posting: &TransactionRecord,
     ) -> Result<Option<OrgState>, LedgerError> {
         let number = posting.number;
-        let row = sqlx::query_as!(
-            OrganizationRow,
-            "SELECT o.org_id, o.log_partition, o.posting_number, o.head, o.overdraft_policy, o.grace_us, o.suspended,
-                    o.suspended_users, o.balance, o.overdraft, o.granted, o.adjusted, o.charged, o.consumed,
-                    o.overdraft_incurred, o.absorbed, o.repaid, o.expired, o.due, o.next_boundary_at,
-                    o.plan_changed_at, (SELECT revision FROM plans p WHERE p.org_id = o.org_id) AS plan_revision,
-                    (SELECT plan FROM plans p WHERE p.org_id = o.org_id) AS plan,
-                    (SELECT granted_until FROM plans p WHERE p.org_id = o.org_id) AS granted_until, o.newest_event_id
-             FROM organizations o WHERE o.org_id = $1",
-            org.as_str(),
-        )
-        .fetch_one(&self.pool)
-        .await?;
-        let record = row.record()?;
+        let Some(Organization { record, .. }) = self.organization(org).await? else { return Ok(None) };
         if record.number - number >= MAX_POSTINGS_SINCE {
             return Ok(None);
         }
