@@ -3,6 +3,7 @@
 mod contexts;
 
 use fluxori_core::amount::{Credits, Factor, Rate, Rounding, Usd};
+use fluxori_core::command::CommandKind;
 use fluxori_core::fold::{ChargedUsage, Halt, Skipped};
 use fluxori_core::id::{Label, Model, OrgId, Provider, RevisionId};
 use fluxori_core::meter::Meter;
@@ -48,6 +49,9 @@ pub struct Explanation {
     pub posting: PostingLine,
     /// How the usage was priced; none for postings that are not of usage.
     pub pricing: Option<Pricing>,
+    /// How it was priced at last, where it was repriced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repriced: Option<Pricing>,
     /// Which allocations were considered; none for postings that are not of usage, or that are too long ago.
     pub burn_down: Option<BurnDown>,
     /// What was changed later.
@@ -102,6 +106,8 @@ pub struct PostingLine {
 /// Who gave a command, and why.
 #[derive(Debug, Serialize)]
 pub struct Given {
+    /// Which kind of command.
+    pub kind: String,
     /// Who.
     pub actor: String,
     /// Why.
@@ -253,6 +259,7 @@ pub async fn explain(
         org_id: org.clone(),
         posting,
         pricing: None,
+        repriced: None,
         burn_down: None,
         corrections: postings.collect(),
         read_from: ReadFrom::Posting,
@@ -260,7 +267,9 @@ pub async fn explain(
         remarks: Vec::new(),
     };
     let Some(charge) = &history.charge else { return Ok(Some(explanation)) };
-    let then = contexts.after(first.partition, std::mem::take(&mut history.globals)).await?;
+    let globals = std::mem::take(&mut history.globals);
+    let before = |offset: i64| globals.iter().filter(|global| global.offset < offset).cloned().collect();
+    let then = contexts.after(first.partition, before(first.offset)).await?;
     let booked = charge.resolve(&then.rates)?;
     let event = match recorded(reader, first).await? {
         Ok(event) => {
@@ -273,7 +282,37 @@ pub async fn explain(
         }
     };
     again(&mut explanation, &history, &then, &booked, event);
+    let reprice = CommandKind::Reprice.as_str();
+    let repriced = |line: &PostingLine| line.given.as_ref().is_some_and(|given| given.kind == reprice);
+    if let (Some(now), Some(last)) = (&history.now, history.postings.last())
+        && explanation.corrections.last().is_some_and(repriced)
+    {
+        let then = contexts.after(last.partition, before(last.offset)).await?;
+        again_repriced(&mut explanation, &then, &now.resolve(&then.rates)?);
+    }
     Ok(Some(explanation))
+}
+
+/// Prices usage again as it was repriced at last, and notes what differs.
+fn again_repriced(explanation: &mut Explanation, then: &RatesThen, charged: &ChargedUsage) {
+    let org = explanation.org_id.clone();
+    let subject = charged.subject(&org);
+    match pricing::reprice(&charged.charge, subject, &then.rates) {
+        Ok(charge) => {
+            if !charge.is_same(&charged.charge) {
+                let (again, booked) = (charge.credits, charged.charge.credits);
+                explanation.agrees = Some(false);
+                explanation
+                    .remarks
+                    .push(format!("repriced again it is {again} credits, booked were {booked}"));
+            }
+            explanation.repriced = Some(pricing_of(&subject, &charge, then));
+        }
+        Err(error) => {
+            explanation.agrees = Some(false);
+            explanation.remarks.push(format!("repricing it again failed: {error}"));
+        }
+    }
 }
 
 /// Prices and burns the usage again, and notes what differs.
@@ -369,6 +408,7 @@ async fn line(ledger: &Ledger, org: &OrgId, posting: &TransactionRecord) -> Resu
         None => None,
     };
     let given = outcome.map(|outcome| Given {
+        kind: outcome.kind,
         actor: outcome.actor,
         reason: outcome.reason,
         reference: outcome.reference,

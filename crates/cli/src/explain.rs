@@ -74,6 +74,9 @@ fn text(explanation: &Explanation) -> String {
             table(["no", "kind", "credits", "booked", "because"], &[0, 2], rows)
         ));
     }
+    if let Some(repriced) = &explanation.repriced {
+        parts.push(format!("As it was repriced at last:\n{}", pricing_text(repriced)));
+    }
     let read_from = match explanation.read_from {
         ReadFrom::Log => "its record in the log",
         ReadFrom::Posting => "the posting's own quantities",
@@ -165,7 +168,7 @@ fn burn_down_text(burn_down: &BurnDown) -> String {
 fn correction_row(line: &PostingLine) -> [String; 5] {
     let because = line.given.as_ref().map_or_else(
         || "a later event of the same id".to_owned(),
-        |given| format!("{}: {}", given.actor, given.reason),
+        |given| format!("{} by {}: {}", given.kind, given.actor, given.reason),
     );
     [
         line.number.to_string(),

@@ -126,6 +126,17 @@ fn usage_without_a_price_is_repriced_once_and_ledger_usage_log_and_rollups_agree
     let nothing = pipeline.credits(&["rates", "unpriced", "--output", "json"])?;
     assert_eq!(nothing, json!({"usage": []}));
 
+    // Why 3.6, and why 1.2 before: what was booked at first, and what priced it at last.
+    let listed = pipeline.credits(&["transactions", "meantime", "--output", "json"])?;
+    let listed = listed.get("transactions").and_then(Value::as_array).context("no transactions")?;
+    let debit = listed.iter().find(|posting| posting["kind"] == "debit").context("no debit")?;
+    let event = text(debit, "event_id")?;
+    let explained = pipeline.credits(&["explain", "meantime", event, "--output", "json"])?;
+    assert_eq!(explained["agrees"], json!(true), "{explained:#}");
+    let priced = |when: &str| (explained[when]["status"].clone(), explained[when]["credits"].clone());
+    assert_eq!(priced("pricing"), (json!("provisional"), json!("1.2")));
+    assert_eq!(priced("repriced"), (json!("complete"), json!("3.6")));
+
     verify(&pipeline)?;
     credits_of_owner(&pipeline, &["ledger", "rebuild"])?;
     let rebuilt =

@@ -43,8 +43,10 @@ pub struct PostingHistory {
     /// The org as it was before the first of them, as far as it can be told: its policy and the terms of its allocations
     /// are those of now. None where too many postings were booked since, or reading them took too long.
     pub before: Option<OrgState>,
-    /// The global records of the partition before the first posting's record.
+    /// The global records of the partition before the last posting's record.
     pub globals: Vec<GlobalRecord>,
+    /// The charge as it is now, where it was corrected.
+    pub now: Option<StoredCharge>,
 }
 
 impl Ledger {
@@ -88,7 +90,12 @@ impl Ledger {
         let postings = rows.into_iter().map(TransactionRow::read).collect::<Result<Vec<_>, _>>()?;
         let Some(first) = postings.first() else { return Ok(None) };
         let mut globals = self.global_records(first.partition).await?;
-        globals.retain(|record| record.offset < first.offset);
+        let last = postings.last().map_or(first.offset, |last| last.offset);
+        globals.retain(|record| record.offset < last);
+        let mut now = None;
+        if let Some(event) = first.event_id.filter(|_| postings.len() > 1) {
+            now = self.load_charges(&[(org.clone(), event)]).await?.pop();
+        }
         let (charge, before) = if first.kind == PostingKind::Debit.as_str() {
             let charge = self.charge_of(org, first.number).await?;
             // The last read, because a query that took too long ends the transaction.
@@ -104,7 +111,7 @@ impl Ledger {
         } else {
             (None, None)
         };
-        Ok(Some(PostingHistory { charge, before, globals, postings }))
+        Ok(Some(PostingHistory { charge, before, globals, now, postings }))
     }
 
     async fn charge_of(&self, org: &OrgId, number: i64) -> Result<Option<StoredCharge>, LedgerError> {
