@@ -126,13 +126,13 @@ impl PlannedCall {
             let out_of_range = |_: AmountError| EstimateError::OutOfRange(model.clone());
             price_call(&call, &quantities, rates).map_err(out_of_range)
         };
-        let mut at_most = price(TokenCounts {
+        let expected = price(TokenCounts {
             input: input.expected,
             cache_read: self.cached(input.expected),
             output: output.expected,
             ..TokenCounts::default()
         })?;
-        let expected = at_most.clone();
+        let mut at_most = expected.clone();
         let most = TokenCounts { input: input.at_most, output: output.at_most, ..TokenCounts::default() };
         for (cache_write_5m, reasoning) in
             [(0, 0), (most.input, 0), (0, most.output), (most.input, most.output)]

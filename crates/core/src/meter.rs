@@ -173,6 +173,11 @@ impl Meter {
             | Self::OtherUnits => None,
         }
     }
+
+    /// This meter, its parent, and so on: the first of them that has a rate is the one that is charged.
+    pub fn with_parents(self) -> impl Iterator<Item = Self> {
+        std::iter::successors(Some(self), |meter| meter.parent())
+    }
 }
 
 impl fmt::Display for Meter {

@@ -219,18 +219,12 @@ impl Input {
         if bytes.saturating_mul(ways) > MAX_COUNTED_BYTES {
             return Err(InvalidRequest::TooMuchToCount { bytes, ways });
         }
-        let mut made: Vec<(&CountedModel, Result<Counted, InvalidRequest>)> = Vec::new();
-        Ok(models
-            .iter()
-            .map(|model| {
-                if let Some((_, counted)) = made.iter().find(|(other, _)| self.is_alike(model, other)) {
-                    return counted.clone();
-                }
-                let counted = self.count_for(model);
-                made.push((model, counted.clone()));
-                counted
-            })
-            .collect())
+        let counts: Vec<_> = different.into_iter().map(|model| (model, self.count_for(model))).collect();
+        let count = |model: &CountedModel| {
+            let (_, counted) = counts.iter().find(|(other, _)| self.is_alike(model, other))?;
+            Some(counted.clone())
+        };
+        Ok(models.iter().filter_map(count).collect())
     }
 
     /// Whether the input has the same tokens for both. That of a text rests on the tokenizer alone; what surrounds messages,

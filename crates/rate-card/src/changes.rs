@@ -1,6 +1,6 @@
 //! Pure: what a card would change in the rates in force.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use fluxori_core::amount::{Factor, Rate};
 use fluxori_core::id::{Model, Provider};
@@ -200,21 +200,21 @@ fn moves(before: &PricingTier, after: &PricingTier) -> Vec<RateMove> {
 
 /// Names of the card and of what is in force that would mean another model.
 fn moved_names(before: &Rates, after: &Rates, card: &RateCard) -> Vec<MovedName> {
-    let mut names: BTreeMap<(Provider, Model), ()> = BTreeMap::new();
+    let mut names: BTreeSet<(Provider, Model)> = BTreeSet::new();
     for model in &card.card.models {
         let own = std::iter::once(&model.model).chain(&model.aliases);
-        names.extend(own.map(|name| ((model.provider.clone(), name.clone()), ())));
+        names.extend(own.map(|name| (model.provider.clone(), name.clone())));
     }
     for entry in before.models() {
         let own = std::iter::once(&entry.model).chain(&entry.aliases);
-        names.extend(own.map(|name| ((entry.provider.clone(), name.clone()), ())));
+        names.extend(own.map(|name| (entry.provider.clone(), name.clone())));
     }
     let meant = |rates: &Rates, provider: &Provider, name: &Model| {
         rates
             .model(provider, name, Audience::Operator)
             .map(|(entry, _)| format!("{}/{}", entry.provider, entry.model))
     };
-    let moved = names.into_keys().filter_map(|(provider, name)| {
+    let moved = names.into_iter().filter_map(|(provider, name)| {
         let (from, to) = (meant(before, &provider, &name)?, meant(after, &provider, &name)?);
         (from != to).then_some(MovedName { provider, name, from, to })
     });

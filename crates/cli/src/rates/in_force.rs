@@ -1,11 +1,8 @@
-//! The rates in force, folded from the global records as every consumer folds them.
+//! Prices in force and the age of cards, as people and programs are shown them.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fluxori_core::amount::Rate;
-use fluxori_core::meter::Meter;
-use fluxori_core::rates::{Matched, PricingTier};
+use fluxori_core::rates::{LongContext, Matched, PricingTier, RateTable};
 use fluxori_core::time::Timestamp;
 use fluxori_runtime::clock;
 use serde::Serialize;
@@ -25,25 +22,14 @@ pub(super) struct Tier {
     pub(super) source: Option<String>,
     pub(super) revision: String,
     /// For a million tokens, or for one of any other unit.
-    pub(super) rates: BTreeMap<Meter, Rate>,
+    pub(super) rates: RateTable,
     /// Other rates for requests with more input tokens.
-    pub(super) above: Vec<Above>,
-}
-
-/// The rates of long contexts.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct Above {
-    pub(super) input_tokens: i64,
-    pub(super) rates: BTreeMap<Meter, Rate>,
+    pub(super) above: Vec<LongContext>,
 }
 
 impl From<&PricingTier> for Tier {
     fn from(tier: &PricingTier) -> Self {
         let price = &tier.price;
-        let above = price
-            .above
-            .iter()
-            .map(|longer| Above { input_tokens: longer.input_tokens, rates: longer.rates.iter().collect() });
         Self {
             name: tier.name.to_string(),
             provider: tier.provider.to_string(),
@@ -56,8 +42,8 @@ impl From<&PricingTier> for Tier {
             currency: price.currency.to_string(),
             source: price.source.as_ref().map(ToString::to_string),
             revision: tier.revision.to_string(),
-            rates: price.rates.iter().collect(),
-            above: above.collect(),
+            rates: price.rates.clone(),
+            above: price.above.clone(),
         }
     }
 }
@@ -77,7 +63,7 @@ impl Tier {
 
     /// The rates, for people.
     pub(super) fn rates_text(&self) -> String {
-        let text = |rates: &BTreeMap<Meter, Rate>| {
+        let text = |rates: &RateTable| {
             rates.iter().map(|(meter, rate)| format!("{meter} {rate}")).collect::<Vec<_>>().join(", ")
         };
         let above =

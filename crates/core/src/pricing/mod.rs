@@ -279,10 +279,8 @@ fn charge(
 /// What usage without a price is charged: what the terms say for the meantime, or nothing.
 fn without_price(call: CallKind, used: Used, terms: Arc<AppliedTerms>) -> Result<Charge, AmountError> {
     let meantime = terms.provisional.as_ref();
-    let rate = |meter| {
-        let mut line = std::iter::successors(Some(meter), |meter: &Meter| meter.parent());
-        line.find_map(|of| Some(LineRate { rate: meantime?.get(of)?, of }))
-    };
+    let rate =
+        |meter: Meter| meter.with_parents().find_map(|of| Some(LineRate { rate: meantime?.get(of)?, of }));
     let have_rate = meantime.is_some_and(|rates| rates.get(Meter::Requests).is_some());
     let lines = to_lines(lines::with_request(used, have_rate), rate);
     let status = if meantime.is_some() { ChargeStatus::Provisional } else { ChargeStatus::Unpriced };

@@ -144,8 +144,7 @@ impl Price {
             length = longer.input_tokens;
             check_rates(&longer.rates, self.currency)?;
             for (meter, _) in longer.rates.iter() {
-                let below = std::iter::successors(Some(meter), |meter| meter.parent());
-                if below.into_iter().all(|meter| !known.contains(&meter)) {
+                if meter.with_parents().all(|meter| !known.contains(&meter)) {
                     return Err(Problem::Gap(format!(
                         "{meter} has a rate above {length} input tokens and none below"
                     )));

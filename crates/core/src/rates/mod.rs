@@ -71,7 +71,7 @@ impl Price {
     /// parent that has one.
     #[must_use]
     pub fn rate(&self, meter: Meter, context: i128) -> Option<(Meter, Rate)> {
-        std::iter::successors(Some(meter), |meter| meter.parent()).find_map(|meter| {
+        meter.with_parents().find_map(|meter| {
             let longer = self.above.iter().rev().filter(|longer| context > i128::from(longer.input_tokens));
             let rate =
                 longer.map(|longer| &longer.rates).chain([&self.rates]).find_map(|rates| rates.get(meter));

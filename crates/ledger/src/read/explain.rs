@@ -89,6 +89,11 @@ impl Ledger {
         .await?;
         let postings = rows.into_iter().map(TransactionRow::read).collect::<Result<Vec<_>, _>>()?;
         let Some(first) = postings.first() else { return Ok(None) };
+        // Only usage was priced and burned down.
+        if first.kind != PostingKind::Debit.as_str() {
+            let (charge, before, now) = (None, None, None);
+            return Ok(Some(PostingHistory { postings, charge, before, globals: Vec::new(), now }));
+        }
         let mut globals = self.global_records(first.partition).await?;
         let last = postings.last().map_or(first.offset, |last| last.offset);
         globals.retain(|record| record.offset < last);
@@ -96,22 +101,17 @@ impl Ledger {
         if let Some(event) = first.event_id.filter(|_| postings.len() > 1) {
             now = self.load_charges(&[(org.clone(), event)]).await?.pop();
         }
-        let (charge, before) = if first.kind == PostingKind::Debit.as_str() {
-            let charge = self.charge_of(org, first.number).await?;
-            // The last read, because a query that took too long ends the transaction.
-            let before = match self.before(org, first).await {
-                Err(LedgerError::Database(sqlx::Error::Database(error)))
-                    if error.code().as_deref() == Some("57014") =>
-                {
-                    None
-                }
-                before => before?,
-            };
-            (charge, before)
-        } else {
-            (None, None)
+        let charge = self.charge_of(org, first.number).await?;
+        // The last read, because a query that took too long ends the transaction.
+        let before = match self.before(org, first).await {
+            Err(LedgerError::Database(sqlx::Error::Database(error)))
+                if error.code().as_deref() == Some("57014") =>
+            {
+                None
+            }
+            before => before?,
         };
-        Ok(Some(PostingHistory { charge, before, globals, now, postings }))
+        Ok(Some(PostingHistory { postings, charge, before, globals, now }))
     }
 
     async fn charge_of(&self, org: &OrgId, number: i64) -> Result<Option<StoredCharge>, LedgerError> {
