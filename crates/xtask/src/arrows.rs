@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::cargo::{cargo, output};
 
 /// What each crate of ours may depend on among ours. Services may use everything here but one another.
-const OURS: [(&str, &[&str]); 17] = [
+const OURS: [(&str, &[&str]); 18] = [
     ("fluxori-core", &[]),
     ("fluxori-tokens", &[]),
     ("fluxori-estimate", &["fluxori-core", "fluxori-tokens"]),
@@ -19,6 +19,7 @@ const OURS: [(&str, &[&str]); 17] = [
     ("fluxori-rate-card", &["fluxori-core"]),
     ("fluxori-ledger", &["fluxori-core"]),
     ("fluxori-analytics", &["fluxori-core"]),
+    ("fluxori-ingest", &["fluxori-core"]),
     ("fluxori-emitter", &["fluxori-core", "fluxori-wire"]),
     ("fluxori-archive", &["fluxori-core", "fluxori-wire", "fluxori-stream"]),
     (
@@ -42,6 +43,7 @@ const LIBRARIES: &[&str] = &[
     "fluxori-analytics",
     "fluxori-runtime",
     "fluxori-emitter",
+    "fluxori-ingest",
     "fluxori-archive",
     "fluxori-applier",
     "fluxori-stack",
@@ -58,6 +60,7 @@ const LIBRARIES_OF_SERVICES: &[&str] = &[
     "fluxori-analytics",
     "fluxori-runtime",
     "fluxori-emitter",
+    "fluxori-ingest",
     "fluxori-archive",
     "fluxori-applier",
 ];

@@ -1,0 +1,7 @@
+//! Pure: usage as others say it, read into usage events. No clock, no I/O, no HTTP: bytes or JSON in, events or reasons out.
+
+mod rejection;
+mod request;
+
+pub use rejection::{Reason, Rejection};
+pub use request::RequestContext;
