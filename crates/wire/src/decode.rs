@@ -3,7 +3,7 @@
 use apache_avro::error::Details;
 use fluxori_core::command::{CommandBody, SignedCommand};
 use fluxori_core::digest::Digest;
-use fluxori_core::id::{GLOBAL_KEY, KeyId, OrgId};
+use fluxori_core::id::{GLOBAL_KEY, KeyId, OrgId, ProducerId};
 use fluxori_core::record::{Body, MAX_RECORD_BYTES, QuarantineReason, Record, RecordKey};
 use fluxori_core::time::Timestamp;
 use fluxori_core::usage::{UsageEvent, UsageFields};
@@ -31,6 +31,14 @@ pub fn decode(key: Option<&[u8]>, value: Option<&[u8]>, append_time: Timestamp) 
 pub fn decode_command_body(value: Option<&[u8]>, payload_digest: Digest) -> Option<CommandBody> {
     let Body::Command(signed) = decode_value(value.unwrap_or_default()) else { return None };
     (Digest::of(&signed.payload) == payload_digest).then_some(signed.command.body)
+}
+
+/// Who emitted a record that is no valid usage event, and its number there (0 = unnumbered), if its bytes say so.
+///
+/// For the completeness of a producer's numbers: such a record has arrived, though it is never applied.
+#[must_use]
+pub fn producer_of(value: &[u8]) -> Option<(ProducerId, i64)> {
+    usage::read_number(USAGE.datum(value)?).ok()
 }
 
 fn decode_key(key: Option<&[u8]>) -> RecordKey {

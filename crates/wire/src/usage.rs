@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use fluxori_core::id::{EventId, IdError, ReservationId};
+use fluxori_core::id::{EventId, IdError, ProducerId, ReservationId};
 use fluxori_core::record::QuarantineReason;
 use fluxori_core::time::Timestamp;
 use fluxori_core::usage::{CallOutcome, Certainty, Measurement, Quantity, UsageFields};
@@ -86,6 +86,17 @@ pub(crate) fn read(datum: &[u8]) -> Result<UsageFields> {
         raw_usage: from.optional(|from| from.text().map(str::to_owned))?,
     };
     if from.0.is_empty() { Ok(fields) } else { malformed(format!("{} bytes too many", from.0.len())) }
+}
+
+/// Who emitted a datum and its number there, if it can be read so far, whatever comes after.
+pub(crate) fn read_number(datum: &[u8]) -> Result<(ProducerId, i64)> {
+    let mut from = Datum(datum);
+    from.uuid()?;
+    let producer_id = from.id()?;
+    match from.long()? {
+        number @ 0.. => Ok((producer_id, number)),
+        number => invalid(format!("the number {number}")),
+    }
 }
 
 /// What is left of a datum. See "Binary encoding" in the Avro specification.
@@ -243,6 +254,20 @@ mod tests {
         for length in 0..datum.len() {
             assert!(read(&datum[..length]).is_err());
         }
+    }
+
+    #[test]
+    fn the_number_of_an_event_is_read_though_what_follows_is_broken() {
+        let datum = example();
+        let fields = read(&datum).unwrap();
+        let expected = (fields.producer_id.clone(), fields.producer_seq);
+        let head = 16 + 1 + fields.producer_id.as_str().len();
+        assert_eq!(read_number(&datum), Ok(expected.clone()));
+        assert_eq!(read_number(&datum[..head + 4]), Ok(expected));
+        assert!(read_number(&datum[..head]).is_err());
+        let mut negative = datum[..head].to_vec();
+        negative.push(1);
+        assert!(read_number(&negative).is_err());
     }
 
     #[derive(Debug, Clone)]
