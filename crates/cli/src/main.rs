@@ -30,6 +30,7 @@ mod reprice;
 mod rules;
 mod session;
 mod snapshot;
+mod tail;
 mod tick;
 mod transactions;
 mod trim;
@@ -173,6 +174,19 @@ enum Word {
     ///   credits explain acme 42 --output json
     #[command(verbatim_doc_comment)]
     Explain(explain::ExplainArguments),
+    /// Watch what flows through the log, decoded: usage, commands, records for everyone, and what cannot be read
+    ///
+    /// A line for each record as it comes, until it is interrupted: append time (UTC), partition:offset, organization, what it
+    /// is, and its id. Of one organization records come in their order, of several they mix. What is shown lies in the log;
+    /// whether it counts is for the ledger to say (`credits explain`, `credits quarantine list`). With --output json, one
+    /// JSON object a line.
+    ///
+    ///   credits tail
+    ///   credits tail --org acme --module rag-retrieval --since 10m
+    ///   credits tail --kind undecodable --from-beginning --no-follow
+    ///   credits tail --kind command --since 2026-11-22T16:00:00Z --count 20 --output json
+    #[command(verbatim_doc_comment)]
+    Tail(tail::TailArguments),
     /// Prices of models
     #[command(subcommand, arg_required_else_help = true)]
     Rates(rates::RatesWord),
@@ -322,6 +336,7 @@ async fn carry_out(session: &Session, word: Word) -> Result<(), CliError> {
         Word::Transactions(arguments) => transactions::run(session, &arguments).await,
         Word::Estimate(arguments) => estimate::run(session, &arguments).await,
         Word::Explain(arguments) => explain::run(session, &arguments).await,
+        Word::Tail(arguments) => tail::run(session, &arguments).await,
         Word::Rates(word) => rates::run(session, &word).await,
         Word::Ledger(LedgerWord::Migrate) => migrate::run(session).await,
         Word::Ledger(LedgerWord::Verify(arguments)) => verify::run(session, &arguments).await,
