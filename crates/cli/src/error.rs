@@ -1,5 +1,6 @@
 use std::process::ExitCode;
 
+use fluxori_analytics::AnalyticsError;
 use fluxori_archive::ArchiveError;
 use fluxori_core::fold::Halt;
 use fluxori_core::id::OrgId;
@@ -28,6 +29,8 @@ pub(crate) enum CliError {
     NoLedger(LedgerError),
     #[error(transparent)]
     Ledger(LedgerError),
+    #[error(transparent)]
+    Analytics(#[from] AnalyticsError),
     #[error(transparent)]
     Archive(#[from] ArchiveError),
     #[error(transparent)]
@@ -86,7 +89,7 @@ impl CliError {
         ExitCode::from(match self {
             Self::Rejected(_) | Self::WouldBeRejected(_) => 3,
             Self::NotYet(_) => 4,
-            Self::Connect(_) => 69,
+            Self::Connect(_) | Self::Analytics(AnalyticsError::Unreachable { .. }) => 69,
             Self::Stream(error) | Self::Archive(ArchiveError::Stream(error)) if error.is_transient() => 69,
             Self::Config(_) => 78,
             _ => 1,

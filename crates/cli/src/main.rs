@@ -21,6 +21,7 @@ mod org;
 mod org_list;
 mod output;
 mod plan;
+mod producers;
 mod progress;
 mod promote;
 mod quarantine;
@@ -187,6 +188,23 @@ enum Word {
     ///   credits tail --kind command --since 2026-11-22T16:00:00Z --count 20 --output json
     #[command(verbatim_doc_comment)]
     Tail(tail::TailArguments),
+    /// Has everything come that was emitted? Missing numbers, silence and rates, by emitting process
+    ///
+    /// Producers number their events from 1 without gaps, so a number that never came is an event that was lost, or still lies
+    /// in a spool. Duplicates and what is in the quarantine have come. What was lost after a producer's last event cannot be
+    /// seen by its numbers: that is what silence is for.
+    ///
+    /// silent: it emitted steadily in the last seven days (20 events over 10 minutes at least), has been quiet for longer than
+    /// ten times its mean interval, twice its longest pause and 15 minutes, and no other producer of the same host began when
+    /// it ended or after. Hosts are compared without the process' UUID and without what Kubernetes adds to a pod's name.
+    /// slow: less than a quarter of the same hour a week ago came in the last hour. The usual rate is that hour's, or with a ~
+    /// the mean of the last seven days, which is only shown. What ended for good is out of the report after --since.
+    ///
+    ///   credits producers
+    ///   credits producers --only-problems --check          (for cron: exit code 1 if there are any)
+    ///   credits producers --org acme --since 7d --output json
+    #[command(verbatim_doc_comment)]
+    Producers(producers::ProducersArguments),
     /// Prices of models
     #[command(subcommand, arg_required_else_help = true)]
     Rates(rates::RatesWord),
@@ -336,6 +354,7 @@ async fn carry_out(session: &Session, word: Word) -> Result<(), CliError> {
         Word::Transactions(arguments) => transactions::run(session, &arguments).await,
         Word::Estimate(arguments) => estimate::run(session, &arguments).await,
         Word::Explain(arguments) => explain::run(session, &arguments).await,
+        Word::Producers(arguments) => producers::run(session, &arguments).await,
         Word::Tail(arguments) => tail::run(session, &arguments).await,
         Word::Rates(word) => rates::run(session, &word).await,
         Word::Ledger(LedgerWord::Migrate) => migrate::run(session).await,
