@@ -26,7 +26,11 @@ impl FromStr for TimeOrSpan {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is neither a span of time such as 10m, 12h or 7d nor a time such as 2026-11-22T16:00:00Z");
+        let wrong = || {
+            format!(
+                "`{text}` is neither a span of time such as 10m, 12h or 7d nor a time such as 2026-11-22T16:00:00Z"
+            )
+        };
         let time = text.parse().map(Self::Time);
         time.or_else(|_| parse(text).map(Self::Ago)).map_err(|_| wrong())
     }

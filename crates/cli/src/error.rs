@@ -4,6 +4,7 @@ use fluxori_analytics::AnalyticsError;
 use fluxori_archive::ArchiveError;
 use fluxori_core::fold::Halt;
 use fluxori_core::id::OrgId;
+use fluxori_emitter::EmitError;
 use fluxori_ledger::LedgerError;
 use fluxori_rate_card::CardError;
 use fluxori_rate_card::import::ImportError;
@@ -31,6 +32,8 @@ pub(crate) enum CliError {
     Ledger(LedgerError),
     #[error(transparent)]
     Analytics(#[from] AnalyticsError),
+    #[error(transparent)]
+    Emit(#[from] EmitError),
     #[error(transparent)]
     Archive(#[from] ArchiveError),
     #[error(transparent)]

@@ -9,6 +9,7 @@ mod command;
 mod correct;
 mod dry_run;
 mod duration;
+mod emit;
 mod error;
 mod estimate;
 mod everywhere;
@@ -175,6 +176,19 @@ enum Word {
     ///   credits explain acme 42 --output json
     #[command(verbatim_doc_comment)]
     Explain(explain::ExplainArguments),
+    /// Emit usage into the log: one event by flags, or one JSON object a line
+    ///
+    /// Through the library that modules link. Prints what became of each event, in order, and a summary; exits with 1 if any was
+    /// not accepted. A bad line is named by its number and stops no other. The same event again, by its id, counts once. The JSON
+    /// is that of the gateway's POST /v1/events; every event needs an event_id: a UUIDv7, or any text that names the call at
+    /// its source.
+    ///
+    ///   credits emit --org acme --module pim --provider openai --model gpt-5 --input-tokens 1000 --output-tokens 200
+    ///   credits emit --org acme --module pim --provider openai --model gpt-image-1 --unit images=2 --tag batch=7
+    ///   credits emit usage.ndjson --dry-run
+    ///   zcat usage.ndjson.gz | credits emit --output json > outcomes.ndjson
+    #[command(verbatim_doc_comment)]
+    Emit(Box<emit::EmitArguments>),
     /// Watch what flows through the log, decoded: usage, commands, records for everyone, and what cannot be read
     ///
     /// A line for each record as it comes, until it is interrupted: append time (UTC), partition:offset, organization, what it
@@ -354,6 +368,7 @@ async fn carry_out(session: &Session, word: Word) -> Result<(), CliError> {
         Word::Transactions(arguments) => transactions::run(session, &arguments).await,
         Word::Estimate(arguments) => estimate::run(session, &arguments).await,
         Word::Explain(arguments) => explain::run(session, &arguments).await,
+        Word::Emit(arguments) => emit::run(session, &arguments).await,
         Word::Producers(arguments) => producers::run(session, &arguments).await,
         Word::Tail(arguments) => tail::run(session, &arguments).await,
         Word::Rates(word) => rates::run(session, &word).await,

@@ -43,10 +43,9 @@ fn every_record_is_a_line_whatever_its_bytes_are_and_filters_hold() -> Result<()
     for (line, words) in [
         (granted, ["command", "grant", "by ", ": test"]),
         (used, ["rag-retrieval", "openai/gpt-5", "1000 in", "200 out"]),
-        (broken, ["undecodable", "malformed", &place, "9 bytes 6e6f1b5b324a41"]),
+        (broken, ["undecodable", "malformed", &place, "10 bytes 6e6f1b5b324a41"]),
         (last, ["usage", "pim", text(&other, "event_id")?, &org]),
     ] {
-        let line = line.replace("10 bytes 6e6f1b5b324a41", "9 bytes 6e6f1b5b324a41");
         assert!(words.iter().all(|word| line.contains(word)), "{line}: {words:?}");
     }
     let all = json_lines(&tail(&pipeline, &[&of_org[..], &["--output", "json"]].concat())?)?;

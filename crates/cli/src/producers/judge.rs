@@ -237,7 +237,10 @@ mod tests {
         let gap = |first, last, minutes| Missing { first, last, passed_at: ago(minutes) };
         let gaps = vec![gap(3, 9, 30), gap(20, 22, 2)];
         let judged = judge(&of, gaps.clone(), &[], as_of());
-        assert_eq!((judged.problems, judged.missing_count, judged.pending_count), (vec![Problem::Missing], 7, 3));
+        assert_eq!(
+            (judged.problems, judged.missing_count, judged.pending_count),
+            (vec![Problem::Missing], 7, 3)
+        );
         assert_eq!(judged.missing, [gap(3, 9, 30)]);
         let behind = AsOf { read_until: ago(30), ..as_of() };
         let judged = judge(&of, gaps, &[], behind);

@@ -90,11 +90,8 @@ pub(crate) async fn run(session: &Session, arguments: &ProducersArguments) -> Re
     let (read_until, unread_records) = read_until(session, now).await?;
     let filter = ProducerFilter { now: read_until, since, org: arguments.org.clone() };
     let producers = analytics.producers(&filter).await.map_err(named)?;
-    let incomplete: Vec<ProducerId> = producers
-        .iter()
-        .filter(|of| of.of_org && of.missing() > 0)
-        .map(|of| of.producer.clone())
-        .collect();
+    let incomplete: Vec<ProducerId> =
+        producers.iter().filter(|of| of.of_org && of.missing() > 0).map(|of| of.producer.clone()).collect();
     let gaps = analytics.missing_numbers(&incomplete).await.map_err(named)?;
     let mut gaps: BTreeMap<ProducerId, Vec<Missing>> = gaps.into_iter().collect();
     let as_of = AsOf { read_until, grace: arguments.grace };
@@ -205,8 +202,17 @@ fn text(answer: &Answer) -> String {
             usual,
         ]
     });
-    let header =
-        ["producer", "state", "first seen", "last seen", "events", "unnumbered", "missing", "last hour", "usual"];
+    let header = [
+        "producer",
+        "state",
+        "first seen",
+        "last seen",
+        "events",
+        "unnumbered",
+        "missing",
+        "last hour",
+        "usual",
+    ];
     let mut parts = vec![table(header, &[4, 5, 6, 7, 8], rows)];
     parts.extend(answer.producers.iter().filter_map(remark));
     if answer.unread_records > 0 {

@@ -75,9 +75,7 @@ impl Line {
         };
         let is_global = record.key == RecordKey::Global;
         let what = match &record.body {
-            Body::Usage(event) => {
-                What::Usage { event: Box::new(UsageEvent::clone(event).into_fields()) }
-            }
+            Body::Usage(event) => What::Usage { event: Box::new(UsageEvent::clone(event).into_fields()) },
             Body::Command(signed) if is_global => What::Global(GlobalLine::Command(CommandLine::of(signed))),
             Body::Command(signed) => What::Command(CommandLine::of(signed)),
             Body::Tick if is_global => What::Global(GlobalLine::Tick { tick: true }),
@@ -154,8 +152,7 @@ impl CommandLine {
 /// Module, provider and model, tokens and other units, the event's id.
 fn usage(event: &UsageFields, key: &str) -> String {
     let model = event.response_model.as_ref().unwrap_or(&event.request_model);
-    let mut text =
-        format!("usage  {}  {}/{model}  {} in", event.module, event.provider, event.input_tokens);
+    let mut text = format!("usage  {}  {}/{model}  {} in", event.module, event.provider, event.input_tokens);
     if event.cache_read_input_tokens > 0 {
         _ = write!(text, " ({} cached)", event.cache_read_input_tokens);
     }
@@ -211,7 +208,10 @@ mod tests {
              encoding  7 bytes 6e6f0a4176726f"
         );
         let json = serde_json::to_value(&shown).unwrap();
-        assert_eq!((&json["kind"], &json["offset"], &json["bytes"]), (&"undecodable".into(), &7.into(), &7.into()));
+        assert_eq!(
+            (&json["kind"], &json["offset"], &json["bytes"]),
+            (&"undecodable".into(), &7.into(), &7.into())
+        );
         assert_eq!(line(b"acme", b"").kind(), Kind::Undecodable);
         assert_eq!(line(b"$global", b"").text(), "2026-11-22 12:00:01.250  3:7  $global  global  tick");
     }

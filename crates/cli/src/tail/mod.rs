@@ -90,11 +90,7 @@ pub(crate) async fn run(session: &Session, arguments: &TailArguments) -> Result<
 }
 
 /// From where on a partition is read, and where it ends now.
-async fn range(
-    reader: &LogReader,
-    partition: i32,
-    arguments: &TailArguments,
-) -> Result<Range, CliError> {
+async fn range(reader: &LogReader, partition: i32, arguments: &TailArguments) -> Result<Range, CliError> {
     let Watermarks { low, high } = watermarks(reader, partition).await?;
     let start = match arguments.since {
         Some(since) => {
