@@ -20,7 +20,7 @@ pub use admission::{KnownCommand, KnownEvent, Loaded, Needed};
 pub use client::{Analytics, AnalyticsOptions};
 pub use error::AnalyticsError;
 pub use ingest::Inserted;
-pub use producers::{Missing, Producer, ProducerFilter};
+pub use producers::{Gaps, Missing, Producer, ProducerFilter};
 pub use range::{Arrival, Counts, KeptKind, KeptRecord, LogRange, MadeBy, RangeRows, UsageAt};
 pub use stored::StoredUsage;
 pub use sums::OrgSums;

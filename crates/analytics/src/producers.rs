@@ -1,5 +1,7 @@
 //! What came from each producer, and which of its numbers did not.
 
+use std::collections::BTreeMap;
+
 use clickhouse::Row;
 use fluxori_core::id::{OrgId, ProducerId};
 use fluxori_core::time::Timestamp;
@@ -62,6 +64,15 @@ impl Producer {
     }
 }
 
+/// What is missing of a producer.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Gaps {
+    /// The gaps, in order.
+    pub gaps: Vec<Missing>,
+    /// Whether there are later ones: of very many only the first are listed.
+    pub more: bool,
+}
+
 /// Numbers that have not come, though a higher one has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Missing {
@@ -109,14 +120,19 @@ struct WordRow {
     after_appended_at: i64,
 }
 
-/// Parameters: now (thrice), since, in microseconds.
+/// Parameters: now and since, in microseconds. A slot's records may be of up to five minutes after its start.
 const PRODUCERS: &str = "
 WITH fromUnixTimestamp64Micro(?, 'UTC') AS now, fromUnixTimestamp64Micro(?, 'UTC') AS since,
+    recent AS
+    (
+        SELECT DISTINCT producer_id FROM producer_activity
+        WHERE slot >= since - INTERVAL 5 MINUTE AND last_appended_at >= since
+    ),
     slots AS
     (
         SELECT producer_id, slot, sum(p.events) AS events, sum(p.unnumbered_events) AS unnumbered,
             min(p.first_appended_at) AS first, max(p.last_appended_at) AS last
-        FROM producer_activity AS p GROUP BY producer_id, slot ORDER BY producer_id, slot
+        FROM producer_activity AS p WHERE producer_id IN (SELECT producer_id FROM recent) GROUP BY producer_id, slot
     ),
     activity AS
     (
@@ -129,7 +145,7 @@ WITH fromUnixTimestamp64Micro(?, 'UTC') AS now, fromUnixTimestamp64Micro(?, 'UTC
                 slot >= now - INTERVAL 168 HOUR)) AS spans,
             arrayMax(arrayMap((later, earlier) -> later.1 - earlier.2,
                 arrayPopFront(spans), arrayPopBack(spans))) AS longest_pause_us
-        FROM slots AS s GROUP BY producer_id HAVING last_seen >= since
+        FROM slots AS s GROUP BY producer_id
     )
 SELECT a.producer_id AS producer_id, OF_ORG AS of_org, toUnixTimestamp64Micro(a.first_seen) AS first_seen,
     toUnixTimestamp64Micro(a.last_seen) AS last_seen, a.all_events AS events, a.all_unnumbered AS unnumbered,
@@ -142,7 +158,7 @@ LEFT JOIN
     FROM
     (
         SELECT producer_id, word, groupBitOr(p.numbers) AS bits, max(p.highest) AS highest_of_word
-        FROM producer_numbers AS p WHERE producer_id IN (SELECT producer_id FROM activity)
+        FROM producer_numbers AS p WHERE producer_id IN (SELECT producer_id FROM recent)
         GROUP BY producer_id, word
     )
     GROUP BY producer_id
@@ -187,24 +203,26 @@ impl Analytics {
         rows.into_iter().map(Producer::try_from).collect()
     }
 
-    /// The numbers that are missing of some producers, in the order of names and numbers. Of a producer that lost numbers in
-    /// very many places, the first of them.
+    /// The numbers that are missing of some producers.
     ///
     /// # Errors
     /// [`AnalyticsError::BadRow`], [`AnalyticsError::Unreachable`] and [`AnalyticsError::Refused`].
     pub async fn missing_numbers(
         &self,
         producers: &[ProducerId],
-    ) -> Result<Vec<(ProducerId, Vec<Missing>)>, AnalyticsError> {
+    ) -> Result<BTreeMap<ProducerId, Gaps>, AnalyticsError> {
         if producers.is_empty() {
-            return Ok(Vec::new());
+            return Ok(BTreeMap::new());
         }
         let names: Vec<&str> = producers.iter().map(ProducerId::as_str).collect();
         let (name, value) = MAX_QUERY_SIZE;
         let query = self.client.query(WORDS).bind(names).bind(MAX_WORDS).with_setting(name, value);
         let rows: Vec<WordRow> = self.answer("read the missing numbers", query.fetch_all()).await?;
         rows.chunk_by(|a, b| a.producer_id == b.producer_id)
-            .map(|words| Ok((name_of(words.first().map_or("", |word| &word.producer_id))?, missing(words))))
+            .map(|words| {
+                let name = name_of(words.first().map_or("", |word| &word.producer_id))?;
+                Ok((name, Gaps { gaps: missing(words), more: words.len() >= MAX_WORDS }))
+            })
             .collect()
     }
 }

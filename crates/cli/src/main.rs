@@ -181,12 +181,13 @@ enum Word {
     /// Through the library that modules link. Prints what became of each event, in order, and a summary; exits with 1 if any was
     /// not accepted. A bad line is named by its number and stops no other. The same event again, by its id, counts once. The JSON
     /// is that of the gateway's POST /v1/events; every event needs an event_id: a UUIDv7, or any text that names the call at
-    /// its source.
+    /// its source. With --spool an event is accepted when it is in the folder, whether brokers are there or not.
     ///
     ///   credits emit --org acme --module pim --provider openai --model gpt-5 --input-tokens 1000 --output-tokens 200
     ///   credits emit --org acme --module pim --provider openai --model gpt-image-1 --unit images=2 --tag batch=7
     ///   credits emit usage.ndjson --dry-run
     ///   zcat usage.ndjson.gz | credits emit --output json > outcomes.ndjson
+    ///   credits emit usage.ndjson --spool /var/lib/fluxori/spool --durability power
     #[command(verbatim_doc_comment)]
     Emit(Box<emit::EmitArguments>),
     /// Watch what flows through the log, decoded: usage, commands, records for everyone, and what cannot be read

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::{Output, Stdio};
 
 use anyhow::{Context as _, Result};
-use e2e::{balance_at, grant, shared, text, unique, usage};
+use e2e::{balance_at, eventually, grant, shared, text, unique, usage};
 use fluxori_stack::pipeline::Pipeline;
 use serde_json::{Value, json};
 
@@ -105,4 +105,38 @@ fn a_dry_run_checks_events_without_any_server() -> Result<()> {
     assert!(said.contains("1  valid  ") && said.contains("2  rejected  event_id is missing"), "{said}");
     assert!(said.contains("1 valid, 1 rejected"), "{said}");
     Ok(())
+}
+
+#[test]
+fn with_a_spool_events_are_accepted_while_no_broker_answers_and_sent_by_the_next_run() -> Result<()> {
+    let pipeline = shared()?;
+    let org = unique("spooled");
+    grant(&pipeline, &org, "100")?;
+    let folder = pipeline.keys_folder().join(unique("spool"));
+    let run = |brokers: Option<&str>, events: &[Value]| -> Result<(Vec<Value>, Value)> {
+        let mut command = pipeline.command("credits");
+        if let Some(brokers) = brokers {
+            command.env("KAFKA_BROKERS", brokers).env("FLUXORI__KAFKA__BROKERS", brokers);
+        }
+        let timeout = if brokers.is_some() { "1s" } else { "60s" };
+        command.args(["emit", "-", "--output", "json", "--timeout", timeout]);
+        command.arg("--spool").arg(&folder);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        let input: String = events.iter().map(|event| format!("{event}\n")).collect();
+        child.stdin.take().context("no input")?.write_all(input.as_bytes())?;
+        let output = child.wait_with_output()?;
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        outcomes(&output)
+    };
+    let (lines, summary) = run(Some("127.0.0.1:1"), &[usage(&org), usage(&org)])?;
+    assert!(lines.iter().all(|line| line["accepted"] == "spooled"), "{lines:?}");
+    assert_eq!((&summary["accepted"], &summary["waiting"]), (&json!(2), &json!(2)));
+    let (_, summary) = run(None, &[usage(&org)])?;
+    assert_eq!((&summary["recovered"], &summary["waiting"]), (&json!(2), &json!(0)), "{summary}");
+    let charged = || {
+        let balance = pipeline.credits(&["balance", &org, "--output", "json"])?;
+        Ok((text(&balance, "balance")? == "90.25").then_some(()))
+    };
+    eventually("all three are charged", charged)
 }

@@ -37,7 +37,7 @@ async fn producers(analytics: &Analytics, org: Option<&str>) -> Vec<Producer> {
 
 async fn missing(analytics: &Analytics, producer: &str) -> Vec<Missing> {
     let found = analytics.missing_numbers(&[id(producer)]).await.unwrap();
-    found.into_iter().flat_map(|(_, missing)| missing).collect()
+    found.into_values().flat_map(|missing| missing.gaps).collect()
 }
 
 fn spans(missing: &[Missing]) -> Vec<(i64, i64)> {
@@ -136,6 +136,20 @@ async fn random_numbers_in_random_ranges_leave_the_gaps_that_they_leave() {
             let apart = found.windows(2).all(|pair| pair[0].last + 1 < pair[1].first);
             assert!(apart && found.iter().all(|gap| gap.count() > 0), "{found:?}");
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_very_many_gaps_the_first_are_listed_and_that_there_are_more_is_said() {
+    with_database(async |analytics| {
+        let came = (1..=70_000).step_by(2).map(|number| arrival("p", number, 60)).collect();
+        insert(&analytics, 0, came).await;
+        let found = analytics.missing_numbers(&[id("p")]).await.unwrap();
+        let of_p = &found[&id("p")];
+        assert!(of_p.more && of_p.gaps.len() == 32_000, "{}", of_p.gaps.len());
+        assert_eq!(of_p.gaps[31_999].first, 64_000);
+        assert_eq!(producers(&analytics, None).await[0].missing(), 34_999);
     })
     .await;
 }

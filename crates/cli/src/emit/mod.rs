@@ -2,16 +2,17 @@
 
 mod input;
 
-use std::future::Future;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
-use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use fluxori_core::id::{EventId, LogId};
 use fluxori_core::time::Timestamp;
-use fluxori_emitter::{Delivered, EmitError, Emitter, EmitterOptions};
+use fluxori_core::usage::UsageEvent;
+use fluxori_emitter::{
+    Accepted, Delivered, Durability, EmitError, Emitter, EmitterOptions, Receipt, Rejected, SpoolOptions,
+};
 use fluxori_runtime::clock;
 use fluxori_wire::Position;
 use serde::Serialize;
@@ -22,10 +23,12 @@ use crate::error::CliError;
 use crate::output::Output;
 use crate::progress;
 use crate::session::Session;
-use input::{EventArguments, Input};
+use input::{EventArguments, Input, Item};
 
 /// So many events may wait for their outcome.
 const IN_FLIGHT: usize = 1_000;
+/// How long to wait for room in a full spool before looking again.
+const FULL: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Args)]
 pub(crate) struct EmitArguments {
@@ -37,7 +40,14 @@ pub(crate) struct EmitArguments {
     /// Only check the events; nothing is emitted, and no server is needed
     #[arg(long)]
     dry_run: bool,
-    /// How long an event may wait for the broker
+    /// Put events into a spool in this folder, and accept them at once: what the broker does not have at the end is sent by whoever
+    /// opens the folder next
+    #[arg(long, value_name = "FOLDER")]
+    spool: Option<PathBuf>,
+    /// What an accepted event in the spool outlives: the process, or the machine's power
+    #[arg(long, value_name = "process|power", requires = "spool")]
+    durability: Option<Durability>,
+    /// How long to wait for the broker: for each event, or with --spool once at the end
     #[arg(long, value_name = "SPAN", default_value = "30s", value_parser = duration::parse)]
     timeout: Duration,
 }
@@ -64,7 +74,7 @@ struct Line {
 enum Status {
     /// It can be emitted (dry run).
     Valid,
-    /// The broker has it.
+    /// The broker has it, or it is in the spool.
     Accepted,
     /// It is no usage event, or cannot be taken.
     Rejected,
@@ -78,24 +88,36 @@ struct Summary {
     accepted: u64,
     rejected: u64,
     unknown: u64,
-    /// Of all that was accepted: what a read names to see its effect.
+    /// Of all that the broker acknowledged: what a read names to see its effect.
     position: Option<String>,
+    /// Events that an earlier process had left in the spool.
+    recovered: u64,
+    /// Events that wait in the spool for the next process that opens it.
+    waiting: u64,
 }
 
 /// An event on its way.
 enum Pending {
     Known(Line),
-    Waiting(Line, Pin<Box<dyn Future<Output = Result<Delivered, EmitError>> + Send>>),
+    /// Until then it may take.
+    Waiting(Line, Receipt, Instant),
+}
+
+/// Where events go.
+struct Target {
+    emitter: Emitter,
+    /// The log; not known while no broker answers, which only a spool bears.
+    log_id: Option<LogId>,
+    timeout: Duration,
 }
 
 pub(crate) async fn run(session: &Session, arguments: &EmitArguments) -> Result<(), CliError> {
     let input = Input::open(&arguments.event, arguments.input.as_ref())?;
     let target = if arguments.dry_run { None } else { Some(target(session, arguments).await?) };
     let (sender, mut pending) = mpsc::channel(IN_FLIGHT);
-    let emitter = target.as_ref().map(|(emitter, _)| emitter.clone());
-    let reading = tokio::task::spawn_blocking(move || feed(input, emitter.as_ref(), &sender));
-    let log_id = target.as_ref().map(|(_, log_id)| *log_id);
-    let mut out = Outcomes::new(session.output, log_id);
+    let (emitter, timeout) = (target.as_ref().map(|target| target.emitter.clone()), arguments.timeout);
+    let reading = tokio::task::spawn_blocking(move || feed(input, emitter.as_ref(), timeout, &sender));
+    let mut out = Outcomes::new(session.output, target.as_ref().and_then(|target| target.log_id));
     let mut interrupted = false;
     let mut interruption = std::pin::pin!(tokio::signal::ctrl_c());
     loop {
@@ -112,13 +134,16 @@ pub(crate) async fn run(session: &Session, arguments: &EmitArguments) -> Result<
         match next {
             None => break,
             Some(Pending::Known(line)) => out.add(line)?,
-            Some(Pending::Waiting(line, delivered)) => {
-                let delivered = delivered.await;
-                out.add_delivered(line, delivered)?;
+            Some(Pending::Waiting(line, mut receipt, until)) => {
+                let accepted = tokio::time::timeout_at(until.into(), receipt.accepted()).await;
+                out.add_accepted(line, accepted.ok())?;
             }
         }
     }
     let read = if interrupted { Ok(()) } else { finished(reading).await };
+    if let (Some(target), true) = (target, arguments.spool.is_some()) {
+        drain(target, &mut out.summary).await;
+    }
     let not_accepted = out.finish()?;
     read?;
     if interrupted {
@@ -138,40 +163,81 @@ async fn finished(reading: tokio::task::JoinHandle<Result<(), std::io::Error>>) 
     read.map_err(|source| CliError::File { action: "cannot read", path: "the events".to_owned(), source })
 }
 
-/// The emitter, once it is certain that the topic is the log that is meant.
-async fn target(session: &Session, arguments: &EmitArguments) -> Result<(Emitter, LogId), CliError> {
-    let log = session.log(&session.reader()?).await?;
+/// Gives the broker time to take what is in the spool; what it has not taken is there for the next process.
+async fn drain(target: Target, summary: &mut Summary) {
+    let closing = tokio::task::spawn_blocking(move || {
+        // What is left is counted below.
+        _ = target.emitter.close(target.timeout);
+        target.emitter.counts()
+    });
+    if let Ok(counts) = closing.await {
+        (summary.recovered, summary.waiting) = (counts.recovered, counts.waiting);
+    }
+}
+
+/// The emitter, once it is certain that the topic is the log that is meant. With a spool, brokers may be away.
+async fn target(session: &Session, arguments: &EmitArguments) -> Result<Target, CliError> {
+    let log_id = match session.log(&session.reader()?).await {
+        Ok(log) => Some(log.genesis.log_id),
+        Err(CliError::Stream(error)) if error.is_transient() && arguments.spool.is_some() => {
+            eprintln!("credits: {error}; events wait in the spool meanwhile");
+            None
+        }
+        Err(error) => return Err(error),
+    };
     let kafka = session.kafka()?;
     let mut options = EmitterOptions::new(&*kafka.brokers);
     options.topic.clone_from(&kafka.topic);
-    options.delivery_timeout = arguments.timeout;
-    Ok((Emitter::new(options)?, log.genesis.log_id))
+    if let Some(folder) = &arguments.spool {
+        options.spool = SpoolOptions::in_folder(folder);
+        options.spool.durability = arguments.durability.unwrap_or_default();
+    }
+    Ok(Target { emitter: Emitter::new(options)?, log_id, timeout: arguments.timeout })
 }
 
 /// Reads events and hands them to the emitter, in order. Ends with the input, or when nobody takes the outcomes any more.
 fn feed(
     mut input: Input,
     emitter: Option<&Emitter>,
+    timeout: Duration,
     sender: &mpsc::Sender<Pending>,
 ) -> Result<(), std::io::Error> {
     let runtime = tokio::runtime::Handle::current();
-    while let Some(item) = input.next(|| Timestamp::from(clock::now()))? {
+    while let Some(Item { line, given_id, event }) = input.next(|| Timestamp::from(clock::now()))? {
         // Room for the outcome comes first: no event is emitted whose outcome is not told.
         let Ok(room) = runtime.block_on(sender.reserve()) else { return Ok(()) };
+        let until = Instant::now() + timeout;
         let line = |status, event_id: Option<EventId>, reason| {
-            let given_id = item.given_id.clone().filter(|id| event_id.is_none_or(|of| of.to_string() != *id));
-            Line { line: item.line, status, event_id, given_id, accepted: None, position: None, reason }
+            let given_id = given_id.filter(|id| event_id.is_none_or(|of| of.to_string() != *id));
+            Line { line, status, event_id, given_id, accepted: None, position: None, reason }
         };
-        room.send(match (item.event.as_ref(), emitter) {
-            (Err(reason), _) => Pending::Known(line(Status::Rejected, None, Some(reason.clone()))),
+        room.send(match (event, emitter) {
+            (Err(reason), _) => Pending::Known(line(Status::Rejected, None, Some(reason))),
             (Ok(event), None) => Pending::Known(line(Status::Valid, Some(event.event_id), None)),
-            (Ok(event), Some(emitter)) => Pending::Waiting(
-                line(Status::Accepted, Some(event.event_id), None),
-                Box::pin(emitter.emit_acknowledged(event.clone())),
-            ),
+            (Ok(event), Some(emitter)) => match emit(emitter, event, until) {
+                Ok(receipt) => {
+                    Pending::Waiting(line(Status::Accepted, Some(receipt.event_id()), None), receipt, until)
+                }
+                Err(Rejected { event, reason }) => {
+                    Pending::Known(line(Status::Rejected, Some(event.event_id), Some(reason.to_string())))
+                }
+            },
         });
     }
     Ok(())
+}
+
+/// Hands an event over; where there is no room for it, waits until then.
+fn emit(emitter: &Emitter, mut event: UsageEvent, until: Instant) -> Result<Receipt, Rejected> {
+    loop {
+        match emitter.emit_tracked(event) {
+            Err(Rejected { event: again, reason: EmitError::QueueFull { .. } }) if Instant::now() < until => {
+                event = *again;
+                std::thread::sleep(FULL);
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 /// Writes what became of the events, in the order in which they came.
@@ -193,22 +259,33 @@ impl Outcomes {
         Self { output, log_id, summary: Summary::default(), position: None, bar }
     }
 
-    fn add_delivered(&mut self, line: Line, delivered: Result<Delivered, EmitError>) -> Result<(), CliError> {
-        let line = match (delivered, self.log_id) {
-            (Ok(Delivered { partition, offset }), Some(log_id)) => {
-                self.position
-                    .get_or_insert_with(|| Position::of(log_id, partition, offset))
-                    .include(partition, offset);
-                let position = Some(Position::of(log_id, partition, offset).to_string());
+    /// Takes in whether an event was accepted; none: nobody said so in time.
+    fn add_accepted(
+        &mut self,
+        line: Line,
+        accepted: Option<Result<Accepted, EmitError>>,
+    ) -> Result<(), CliError> {
+        let line = match accepted {
+            Some(Ok(Accepted::Spooled)) => Line { accepted: Some("spooled"), ..line },
+            Some(Ok(Accepted::Acknowledged(Delivered { partition, offset }))) => {
+                let position = self.log_id.map(|log_id| Position::of(log_id, partition, offset));
+                match (&mut self.position, &position) {
+                    (Some(all), _) => all.include(partition, offset),
+                    (none, first) => none.clone_from(first),
+                }
+                let position = position.map(|position| position.to_string());
                 Line { accepted: Some("acknowledged"), position, ..line }
             }
-            (Ok(_), None) => line,
-            (Err(error), _) => {
+            Some(Err(error)) => {
                 let status = match error {
                     EmitError::NotAcknowledged { .. } | EmitError::Closed => Status::Unknown,
                     _ => Status::Rejected,
                 };
                 Line { status, reason: Some(error.to_string()), ..line }
+            }
+            None => {
+                let reason = "no acknowledgement in time; it may or may not come into the log".to_owned();
+                Line { status: Status::Unknown, reason: Some(reason), ..line }
             }
         };
         self.add(line)
@@ -242,11 +319,16 @@ impl Outcomes {
                     [(valid, "valid"), (accepted, "accepted"), (rejected, "rejected"), (unknown, "unknown")];
                 let some = all.iter().filter(|(count, _)| *count > 0);
                 let some: Vec<String> = some.map(|(count, word)| format!("{count} {word}")).collect();
-                let position = self.summary.position.iter().map(|position| format!("position {position}"));
-                match some.is_empty() {
-                    true => "no events".to_owned(),
-                    false => some.into_iter().chain(position).collect::<Vec<_>>().join(", "),
+                let Summary { position, recovered, waiting, .. } = &self.summary;
+                let mut parts = if some.is_empty() { vec!["no events".to_owned()] } else { some };
+                if *recovered > 0 {
+                    parts.push(format!("{recovered} found in the spool"));
                 }
+                if *waiting > 0 {
+                    parts.push(format!("{waiting} wait in the spool for whoever opens it next"));
+                }
+                parts.extend(position.iter().map(|position| format!("position {position}")));
+                parts.join(", ")
             }
         });
         Ok(rejected + unknown)
@@ -266,7 +348,8 @@ fn text(line: &Line) -> String {
         Status::Unknown => "unknown",
     };
     let id = line.event_id.map(|id| id.to_string());
-    let parts = [id, line.given_id.clone(), line.position.clone(), line.reason.clone()];
+    let accepted = line.accepted.filter(|_| line.position.is_none()).map(str::to_owned);
+    let parts = [id, line.given_id.clone(), accepted, line.position.clone(), line.reason.clone()];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     format!("{}  {status}  {}", line.line, parts.join("  "))
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fluxori_analytics::{Missing, Producer};
+use fluxori_analytics::{Gaps, Missing, Producer};
 use fluxori_core::time::Timestamp;
 use serde::Serialize;
 
@@ -74,12 +74,16 @@ pub(super) struct Judgement {
 }
 
 /// Judges one producer; `all` are those of the report, among which may be its successor.
-pub(super) fn judge(of: &Producer, gaps: Vec<Missing>, all: &[Producer], as_of: AsOf) -> Judgement {
+pub(super) fn judge(of: &Producer, gaps: Gaps, all: &[Producer], as_of: AsOf) -> Judgement {
     let settled_before = as_of.read_until.before(as_of.grace);
     let (missing, pending): (Vec<Missing>, Vec<Missing>) =
-        gaps.into_iter().partition(|gap| gap.passed_at < settled_before);
+        gaps.gaps.into_iter().partition(|gap| gap.passed_at < settled_before);
     let pending_count = pending.iter().map(Missing::count).sum();
-    let missing_count = of.missing().saturating_sub(pending_count);
+    // The gaps were looked for after the numbers were counted, and some may have come in between.
+    let missing_count = match gaps.more {
+        true => of.missing().saturating_sub(pending_count),
+        false => missing.iter().map(Missing::count).sum(),
+    };
     let usual_interval_us = usual_interval_us(of, as_of);
     let silent_for_us = as_of.read_until.micros().saturating_sub(of.last_seen.micros()).max(0);
     let replaced = all.iter().any(|other| replaces(other, of));
@@ -205,7 +209,7 @@ mod tests {
     }
 
     fn problems(of: &Producer, all: &[Producer]) -> Vec<Problem> {
-        judge(of, Vec::new(), all, as_of()).problems
+        judge(of, Gaps::default(), all, as_of()).problems
     }
 
     #[test]
@@ -228,14 +232,14 @@ mod tests {
         assert_eq!(problems(&Producer { longest_pause_us: 7 * HOUR_US, ..of }, &[]), [Problem::Silent]);
         let read_until = ago(55);
         let behind = AsOf { read_until, ..as_of() };
-        assert_eq!(judge(&steady("a", 600, 60), Vec::new(), &[], behind).problems, []);
+        assert_eq!(judge(&steady("a", 600, 60), Gaps::default(), &[], behind).problems, []);
     }
 
     #[test]
     fn a_number_is_missing_once_its_grace_is_over_and_everything_before_was_read() {
         let of = Producer { numbers: 500, highest: 510, ..steady("a", 600, 0) };
         let gap = |first, last, minutes| Missing { first, last, passed_at: ago(minutes) };
-        let gaps = vec![gap(3, 9, 30), gap(20, 22, 2)];
+        let gaps = Gaps { gaps: vec![gap(3, 9, 30), gap(20, 22, 2)], more: false };
         let judged = judge(&of, gaps.clone(), &[], as_of());
         assert_eq!(
             (judged.problems, judged.missing_count, judged.pending_count),
@@ -253,9 +257,9 @@ mod tests {
         assert_eq!(problems(&old, &[]), [Problem::Slow]);
         assert_eq!(problems(&Producer { last_hour: 25, ..old.clone() }, &[]), []);
         assert_eq!(problems(&Producer { week_ago: 19, last_hour: 1, ..old }, &[]), []);
-        let young = judge(&steady("a", 600, 0), Vec::new(), &[], as_of());
+        let young = judge(&steady("a", 600, 0), Gaps::default(), &[], as_of());
         assert_eq!(young.usual, Some(Usual { events_per_hour: 60, from: UsualFrom::Mean }));
-        assert_eq!(judge(&steady("a", 100, 0), Vec::new(), &[], as_of()).usual, None);
+        assert_eq!(judge(&steady("a", 100, 0), Gaps::default(), &[], as_of()).usual, None);
     }
 
     #[test]

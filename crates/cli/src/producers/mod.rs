@@ -2,11 +2,10 @@
 
 mod judge;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Args;
-use fluxori_analytics::{Analytics, AnalyticsError, AnalyticsOptions, Missing, Producer, ProducerFilter};
+use fluxori_analytics::{Analytics, AnalyticsError, AnalyticsOptions, Gaps, Producer, ProducerFilter};
 use fluxori_core::id::{OrgId, ProducerId};
 use fluxori_core::time::Timestamp;
 use fluxori_runtime::clock;
@@ -64,8 +63,10 @@ struct Line {
     numbers: i64,
     highest_number: i64,
     missing_numbers: i64,
-    /// Where they are; of very many gaps the first.
+    /// Where they are.
     missing: Vec<Span>,
+    /// Whether they are in more places still.
+    more_gaps: bool,
     /// Missing below a number that came just now.
     pending_numbers: i64,
     silent_for_s: i64,
@@ -92,8 +93,7 @@ pub(crate) async fn run(session: &Session, arguments: &ProducersArguments) -> Re
     let producers = analytics.producers(&filter).await.map_err(named)?;
     let incomplete: Vec<ProducerId> =
         producers.iter().filter(|of| of.of_org && of.missing() > 0).map(|of| of.producer.clone()).collect();
-    let gaps = analytics.missing_numbers(&incomplete).await.map_err(named)?;
-    let mut gaps: BTreeMap<ProducerId, Vec<Missing>> = gaps.into_iter().collect();
+    let mut gaps = analytics.missing_numbers(&incomplete).await.map_err(named)?;
     let as_of = AsOf { read_until, grace: arguments.grace };
     let mut lines: Vec<Line> = Vec::new();
     for of in producers.iter().filter(|of| of.of_org) {
@@ -151,7 +151,8 @@ async fn read_until(session: &Session, now: Timestamp) -> Result<(Timestamp, i64
     Ok((until, unread))
 }
 
-fn line(of: &Producer, gaps: Vec<Missing>, all: &[Producer], as_of: AsOf) -> Line {
+fn line(of: &Producer, gaps: Gaps, all: &[Producer], as_of: AsOf) -> Line {
+    let more_gaps = gaps.more;
     let judged = judge(of, gaps, all, as_of);
     Line {
         producer_id: of.producer.clone(),
@@ -164,6 +165,7 @@ fn line(of: &Producer, gaps: Vec<Missing>, all: &[Producer], as_of: AsOf) -> Lin
         highest_number: of.highest,
         missing_numbers: judged.missing_count,
         missing: judged.missing.iter().map(|gap| Span { first: gap.first, last: gap.last }).collect(),
+        more_gaps,
         pending_numbers: judged.pending_count,
         silent_for_s: judged.silent_for_us / 1_000_000,
         usual_interval_s: judged.usual_interval_us.map(seconds),
@@ -241,7 +243,7 @@ fn remark(line: &Line) -> Option<String> {
             true => gap.first.to_string(),
             false => format!("{}-{}", gap.first, gap.last),
         });
-        let more = if line.missing.len() > SHOWN_GAPS { ", .." } else { "" };
+        let more = if line.missing.len() > SHOWN_GAPS || line.more_gaps { ", .." } else { "" };
         let shown: Vec<String> = shown.collect();
         parts.push(format!(
             "{} of its numbers up to {} never came: {}{more}",

@@ -21,7 +21,7 @@ use fluxori_core::digest::Digest;
 use fluxori_core::fold::Halt;
 use fluxori_core::id::LogId;
 use fluxori_core::time::Timestamp;
-use fluxori_emitter::{EmitError, Emitter, EmitterOptions};
+use fluxori_emitter::{Delivered, EmitError, Emitter, EmitterOptions};
 use fluxori_runtime::auth::{ApiKeys, Caller};
 use fluxori_runtime::http::{Problem, body_problem};
 use fluxori_runtime::retry::Failure;
@@ -48,6 +48,7 @@ struct Gateway {
     /// Known once the genesis record has been read.
     log: Arc<OnceLock<LogId>>,
     now: fn() -> Timestamp,
+    delivery_timeout: Duration,
 }
 
 /// The service: listens at once, takes events when the log is known to be the pinned one, ends with the lifecycle.
@@ -57,14 +58,18 @@ pub(crate) async fn serve(context: Context) -> Result<(), ProducerError> {
     let emitter = Emitter::new(EmitterOptions {
         topic: kafka.topic.clone(),
         linger: LINGER,
-        delivery_timeout: DELIVERY_TIMEOUT,
         ..EmitterOptions::new(&kafka.brokers)
     })?;
     if context.config.api_keys.is_empty() {
         tracing::warn!("no api_keys are configured: nobody may post events");
     }
     let ready = context.health.check("log");
-    let gateway = Gateway { emitter: emitter.clone(), log: Arc::default(), now: || clock::now().into() };
+    let gateway = Gateway {
+        emitter: emitter.clone(),
+        log: Arc::default(),
+        now: || clock::now().into(),
+        delivery_timeout: DELIVERY_TIMEOUT,
+    };
     let log = Arc::clone(&gateway.log);
     let router = ApiKeys::new(&context.config.api_keys).protect(routes(gateway));
     context.serve("producer.listen", context.config.producer.listen, router).await?;
@@ -144,9 +149,10 @@ async fn take(
         }));
     }
     let mut answer = Answer::new(*log_id);
+    let deadline = tokio::time::Instant::now() + gateway.delivery_timeout;
     for item in handed_over {
         match item {
-            Ok((event_id, acknowledgement)) => match acknowledgement.await {
+            Ok((event_id, acknowledgement)) => match acknowledged(acknowledgement, deadline).await {
                 Ok(delivered) => answer.accepted(event_id, delivered),
                 Err(error) => match ItemProblem::of_event(&error) {
                     Some(problem) => answer.rejected(Some(event_id.to_string()), problem),
@@ -158,6 +164,15 @@ async fn take(
     }
     answer.count();
     Ok(answer)
+}
+
+async fn acknowledged(
+    acknowledgement: impl Future<Output = Result<Delivered, EmitError>>,
+    deadline: tokio::time::Instant,
+) -> Result<Delivered, EmitError> {
+    tokio::time::timeout_at(deadline, acknowledgement).await.unwrap_or_else(|_| {
+        Err(EmitError::NotAcknowledged { brokers: String::new(), reason: "it took too long".to_owned() })
+    })
 }
 
 /// Says when to try again, where trying again makes sense.

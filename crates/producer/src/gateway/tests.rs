@@ -31,16 +31,13 @@ fn router(options: EmitterOptions, log_id: Option<LogId>) -> Router {
         emitter,
         log: Arc::new(log),
         now: noon,
+        delivery_timeout: Duration::from_millis(200),
     }))
 }
 
 /// No broker: whatever gets as far as the emitter is not acknowledged.
 fn alone() -> Router {
-    let options = EmitterOptions {
-        linger: Duration::ZERO,
-        delivery_timeout: Duration::from_millis(200),
-        ..EmitterOptions::new("127.0.0.1:1")
-    };
+    let options = EmitterOptions { linger: Duration::ZERO, ..EmitterOptions::new("127.0.0.1:1") };
     router(options, Some(LogId(Uuid::nil())))
 }
 
