@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use fluxori_core::id::{EventId, LogId};
+use fluxori_core::id::{EventId, LogId, ProducerId};
 use fluxori_core::time::Timestamp;
 use fluxori_core::usage::UsageEvent;
 use fluxori_emitter::{
@@ -17,6 +17,7 @@ use fluxori_runtime::clock;
 use fluxori_wire::Position;
 use serde::Serialize;
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 use crate::duration;
 use crate::error::CliError;
@@ -144,18 +145,17 @@ pub(crate) async fn run(session: &Session, arguments: &EmitArguments) -> Result<
     if let (Some(target), true) = (target, arguments.spool.is_some()) {
         drain(target, &mut out.summary).await;
     }
-    let not_accepted = out.finish()?;
+    let (all, not_accepted) = out.finish()?;
     read?;
     if interrupted {
         return Err(CliError::Refused("interrupted; the events above are all that were emitted".to_owned()));
     }
-    match not_accepted {
-        0 => Ok(()),
-        count => Err(CliError::Refused(format!(
-            "{count} of the events {}",
-            if arguments.dry_run { "cannot be emitted" } else { "were not accepted" }
-        ))),
+    if not_accepted == 0 {
+        return Ok(());
     }
+    let verb = if not_accepted == 1 { "was" } else { "were" };
+    let what = if arguments.dry_run { "refused" } else { "not accepted" };
+    Err(CliError::Refused(format!("{not_accepted} of {all} events {verb} {what}")))
 }
 
 async fn finished(reading: tokio::task::JoinHandle<Result<(), std::io::Error>>) -> Result<(), CliError> {
@@ -191,6 +191,10 @@ async fn target(session: &Session, arguments: &EmitArguments) -> Result<Target, 
     if let Some(folder) = &arguments.spool {
         options.spool = SpoolOptions::in_folder(folder);
         options.spool.durability = arguments.durability.unwrap_or_default();
+    } else {
+        // Not the name of this host: a run by hand must not pass for the successor of a service that has gone silent.
+        let name = ProducerId::new(&format!("credits-{}", Uuid::now_v7().simple()));
+        options.producer_id = Some(name.map_err(|error| CliError::Refused(error.to_string()))?);
     }
     Ok(Target { emitter: Emitter::new(options)?, log_id, timeout: arguments.timeout })
 }
@@ -307,8 +311,8 @@ impl Outcomes {
         Ok(())
     }
 
-    /// Writes the summary; returns how many events were not accepted.
-    fn finish(mut self) -> Result<u64, CliError> {
+    /// Writes the summary; returns how many events there were, and how many of them were not accepted.
+    fn finish(mut self) -> Result<(u64, u64), CliError> {
         self.bar.finish_and_clear();
         self.summary.position = self.position.take().map(|position| position.to_string());
         let Summary { valid, accepted, rejected, unknown, .. } = self.summary;
@@ -331,7 +335,7 @@ impl Outcomes {
                 parts.join(", ")
             }
         });
-        Ok(rejected + unknown)
+        Ok((valid + accepted + rejected + unknown, rejected + unknown))
     }
 
     /// That nobody reads it is no reason to stop emitting.
