@@ -2,11 +2,14 @@
 
 mod commands;
 mod corrections;
+mod emit;
 mod explain;
 mod faults;
 mod ingest;
 mod ledger;
 mod plans;
+mod producers;
 mod rates;
 mod rebuild;
 mod repricing;
+mod tail;
