@@ -1,7 +1,11 @@
 //! Pure: usage as others say it, read into usage events. No clock, no I/O, no HTTP: bytes or JSON in, events or reasons out.
 
+mod json;
+mod native;
 mod rejection;
 mod request;
 
+pub use json::read_json;
+pub use native::{usage_from_bytes, usage_from_json};
 pub use rejection::{Reason, Rejection};
 pub use request::RequestContext;

@@ -1,13 +1,11 @@
 //! Pure: from the bytes of an item to an event, or to the reason why it is none.
 
-use fluxori_core::record::MAX_RECORD_BYTES;
 use fluxori_core::time::Timestamp;
-use fluxori_core::usage::{UsageEvent, Violation};
+use fluxori_core::usage::UsageEvent;
 use fluxori_emitter::EmitError;
+use fluxori_ingest::{Reason, Rejection, RequestContext, usage_from_bytes};
 use fluxori_runtime::auth::Caller;
-use fluxori_wire::{JsonUsageError, usage_from_json};
 use serde::{Serialize, Serializer};
-use serde_json::Value;
 
 /// What is wrong with one item: an RFC 9457 problem without a status of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -34,28 +32,33 @@ pub(super) const ORG_NOT_ALLOWED: &str = "org-not-allowed";
 
 /// Reads an event that `caller` may post and that can be admitted at `now`.
 pub(super) fn read(bytes: &[u8], caller: &Caller, now: Timestamp) -> Result<UsageEvent, RejectedItem> {
-    if bytes.len() > MAX_RECORD_BYTES {
-        let detail = format!("{} bytes of JSON; an event has at most {MAX_RECORD_BYTES}", bytes.len());
-        return Err(RejectedItem {
-            event_id: None,
-            problem: problem("too-large", "The event is too large", detail),
-        });
-    }
-    let value: Value = serde_json::from_slice(bytes).map_err(|error| RejectedItem {
-        event_id: None,
-        problem: problem("not-json", "The item is no JSON", error.to_string()),
+    let context = RequestContext { org: None, module: None, source: None, now };
+    let event = usage_from_bytes(bytes, &context).map_err(|rejection| RejectedItem {
+        event_id: rejection.event_id.clone(),
+        problem: rejection.into(),
     })?;
-    let event_id = value.get("event_id").and_then(Value::as_str).map(|id| id.chars().take(256).collect());
-    let checked = usage_from_json(value, now).map_err(of_json).and_then(|event| {
-        if !caller.may(event.org_id.as_str()) {
-            let detail =
-                format!("the key {:?} may not post for org {:?}", caller.name, event.org_id.as_str());
-            return Err(problem(ORG_NOT_ALLOWED, "This API key is not for this org", detail).field("org_id"));
-        }
-        event.check_time(now).map_err(|violation| of_violation(&violation))?;
-        Ok(event)
-    });
-    checked.map_err(|problem| RejectedItem { event_id, problem })
+    if !caller.may(event.org_id.as_str()) {
+        let detail = format!("the key {:?} may not post for org {:?}", caller.name, event.org_id.as_str());
+        let problem = problem(ORG_NOT_ALLOWED, "This API key is not for this org", detail).field("org_id");
+        return Err(RejectedItem { event_id: Some(event.event_id.to_string()), problem });
+    }
+    Ok(event)
+}
+
+impl From<Rejection> for ItemProblem {
+    fn from(rejection: Rejection) -> Self {
+        let (kind, title) = match rejection.reason {
+            Reason::NotJson => ("not-json", "The item is no JSON"),
+            Reason::NotAnObject => ("not-an-object", "The item is no JSON object"),
+            Reason::TooLarge => ("too-large", "The event is too large"),
+            Reason::NoIdentity => ("invalid", "The event has no usable id"),
+            Reason::Invalid => ("invalid", "The event is not valid"),
+            Reason::NoAttribution => ("no-attribution", "Nothing says whom the event is for"),
+            Reason::OccurredInFuture => ("occurred-in-future", "The event is in the future"),
+            Reason::TooLate => ("too-late", "The event is too old"),
+        };
+        Self { kind, title, detail: rejection.detail, field: rejection.field }
+    }
 }
 
 fn problem(kind: &'static str, title: &'static str, detail: impl Into<String>) -> ItemProblem {
@@ -85,49 +88,6 @@ impl ItemProblem {
     }
 }
 
-fn of_json(error: JsonUsageError) -> ItemProblem {
-    let detail = error.to_string();
-    match error {
-        JsonUsageError::NotAnObject => problem("not-an-object", "The item is no JSON object", detail),
-        JsonUsageError::NoId | JsonUsageError::DerivedId => {
-            problem("invalid", "The event has no usable id", detail).field("event_id")
-        }
-        JsonUsageError::Field(error) => {
-            let field = named_field(&error.to_string());
-            ItemProblem {
-                field,
-                ..problem("invalid", "A field is missing, unknown or of a wrong form", detail)
-            }
-        }
-        JsonUsageError::Violation(violation) => of_violation(&violation),
-    }
-}
-
-/// serde names missing and unknown fields in backticks.
-fn named_field(message: &str) -> Option<String> {
-    let rest = message.strip_prefix("missing field `").or_else(|| message.strip_prefix("unknown field `"))?;
-    rest.split_once('`').map(|(field, _)| field.to_owned())
-}
-
-fn of_violation(violation: &Violation) -> ItemProblem {
-    let impossible =
-        |field: &str| problem("invalid", "A quantity is not possible", violation.to_string()).field(field);
-    match violation {
-        Violation::Negative(field) | Violation::TooLarge(field) => impossible(field),
-        Violation::SubsetAboveTotal { total, .. } => impossible(total),
-        Violation::Limit(_) | Violation::Impossible(_) => {
-            problem("invalid", "A field is beyond its limits", violation.to_string())
-        }
-        Violation::InFuture { .. } => {
-            problem("occurred-in-future", "The event is in the future", violation.to_string())
-                .field("occurred_at")
-        }
-        Violation::TooLate { .. } => {
-            problem("too-late", "The event is too old", violation.to_string()).field("occurred_at")
-        }
-    }
-}
-
 fn as_urn<S: Serializer>(slug: &&'static str, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("urn:fluxori:problem:{slug}"))
 }
@@ -137,8 +97,9 @@ mod tests {
     use std::collections::BTreeSet;
     use std::sync::Arc;
 
+    use fluxori_core::record::MAX_RECORD_BYTES;
     use fluxori_runtime::auth::Orgs;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 

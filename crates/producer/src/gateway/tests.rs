@@ -124,7 +124,7 @@ async fn rejected_items_say_which_and_why() {
     assert_eq!(
         answered.body["items"][0],
         json!({"index": 0, "event_id": "a", "status": "rejected", "problem": {
-            "type": "urn:fluxori:problem:invalid", "title": "A quantity is not possible",
+            "type": "urn:fluxori:problem:invalid", "title": "The event is not valid",
             "detail": "output_tokens is negative", "field": "output_tokens"}})
     );
     assert_eq!(answered.body["items"][1]["problem"]["type"], "urn:fluxori:problem:not-json");
