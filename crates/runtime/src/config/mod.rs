@@ -18,8 +18,8 @@ use serde::de::DeserializeOwned;
 
 pub use layers::Sources;
 pub use sections::{
-    AnalyticsConfig, ApiKeyConfig, CliConfig, ClickHouseConfig, EdgeConfig, KafkaConfig, LedgerConfig,
-    LogConfig, LogFormat, PostgresConfig, ProducerConfig, SchedulerConfig, TelemetryConfig,
+    AnalyticsConfig, ApiKeyConfig, CliConfig, ClickHouseConfig, EdgeConfig, HttpConfig, KafkaConfig,
+    LedgerConfig, LogConfig, LogFormat, PostgresConfig, ProducerConfig, SchedulerConfig, TelemetryConfig,
 };
 pub use values::{Secret, Sha256Digest};
 
@@ -36,6 +36,8 @@ pub struct Config {
     pub log: LogConfig,
     /// Log lines.
     pub telemetry: TelemetryConfig,
+    /// Connections and bodies of every service that is called over HTTP.
+    pub http: HttpConfig,
     /// The HTTP front of the log.
     pub producer: ProducerConfig,
     /// The ledger consumer.
@@ -90,6 +92,7 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
         clickhouse: section(&merged, "clickhouse", &mut problems),
         log: section(&merged, "log", &mut problems),
         telemetry: section(&merged, "telemetry", &mut problems),
+        http: section(&merged, "http", &mut problems),
         producer: section(&merged, "producer", &mut problems),
         ledger: section(&merged, "ledger", &mut problems),
         analytics: section(&merged, "analytics", &mut problems),
@@ -167,6 +170,8 @@ impl Config {
         self.kafka.validate(problems);
         self.postgres.validate(problems);
         self.clickhouse.validate(problems);
+        self.http.validate(problems);
+        self.producer.validate(problems);
         self.ledger.validate(problems);
         self.analytics.validate(problems);
         self.scheduler.validate(problems);

@@ -23,6 +23,8 @@ pub struct Problem {
     instance: Option<String>,
     #[serde(flatten)]
     extensions: Map<String, Value>,
+    #[serde(skip)]
+    retry_after_seconds: Option<u64>,
 }
 
 impl Problem {
@@ -35,6 +37,7 @@ impl Problem {
             detail: None,
             instance: None,
             extensions: Map::new(),
+            retry_after_seconds: None,
         }
     }
 
@@ -80,6 +83,24 @@ impl Problem {
         self
     }
 
+    /// Says after how many seconds to try again, in the header `Retry-After`.
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after_seconds = Some(seconds);
+        self
+    }
+
+    /// After how many seconds to try again, where that was said.
+    #[must_use]
+    pub fn seconds_to_wait(&self) -> Option<u64> {
+        self.retry_after_seconds
+    }
+
+    /// What is wrong in this instance, or else the title of its kind.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        self.detail.as_deref().unwrap_or(&self.title)
+    }
+
     /// The status that it is sent with.
     #[must_use]
     pub fn status(&self) -> StatusCode {
@@ -104,6 +125,13 @@ impl IntoResponse for Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.status == StatusCode::REQUEST_TIMEOUT {
+            // The rest of the request may still come, and would be taken for the next one.
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if let Some(seconds) = self.retry_after_seconds {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }
