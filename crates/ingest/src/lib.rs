@@ -1,5 +1,10 @@
 //! Pure: usage as others say it, read into usage events. No clock, no I/O, no HTTP: bytes or JSON in, events or reasons out.
 
+pub mod json;
+pub mod litellm;
+mod object;
+pub mod otlp;
+pub mod provider_usage;
 mod rejection;
 mod request;
 
