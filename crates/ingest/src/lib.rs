@@ -1,11 +1,14 @@
 //! Pure: usage as others say it, read into usage events. No clock, no I/O, no HTTP: bytes or JSON in, events or reasons out.
 
-mod json;
+pub mod json;
+pub mod litellm;
 mod native;
+mod object;
+pub mod otlp;
+pub mod provider_usage;
 mod rejection;
 mod request;
 
-pub use json::read_json;
 pub use native::{usage_from_bytes, usage_from_json};
 pub use rejection::{Reason, Rejection};
 pub use request::RequestContext;

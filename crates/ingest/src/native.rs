@@ -7,10 +7,9 @@ use fluxori_core::usage::{UsageEvent, UsageFields};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::json::read_json;
-use crate::{Reason, Rejection, RequestContext};
+use crate::{Reason, Rejection, RequestContext, json, provider_usage};
 
-/// Reads one usage event, takes from the context what it does not say, and judges its time.
+/// Reads one usage event, whose usage may be a provider's own object ([`provider_usage::expand`]), takes from the context what it does not say, and judges its time.
 ///
 /// # Errors
 /// Every reason there is.
@@ -19,11 +18,12 @@ pub fn usage_from_bytes(bytes: &[u8], context: &RequestContext<'_>) -> Result<Us
         let detail = format!("{} bytes of JSON; an event has at most {MAX_RECORD_BYTES}", bytes.len());
         return Err(Rejection::new(Reason::TooLarge, detail));
     }
-    let mut value = read_json(bytes)?;
+    let mut value = json::read(bytes)?;
     if let Value::Object(object) = &mut value {
         take_from(context, object);
     }
     let event_id = named_id(&value);
+    let value = provider_usage::expand(value).map_err(|rejection| rejection.of_event(event_id.as_deref()))?;
     let event = usage_from_json(value, context.now)?;
     event
         .check_time(context.now)
