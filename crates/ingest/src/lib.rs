@@ -1,5 +1,6 @@
 //! Pure: usage as others say it, read into usage events. No clock, no I/O, no HTTP: bytes or JSON in, events or reasons out.
 
+pub mod cloudevents;
 pub mod json;
 pub mod litellm;
 mod native;

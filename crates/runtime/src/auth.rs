@@ -52,7 +52,6 @@ impl ApiKeys {
     ///
     /// # Errors
     /// The 401 problem to answer with: no key, one that is not known, or one that holds no longer at `now`.
-    #[expect(clippy::result_large_err, reason = "the error is the answer; it is built once a request")]
     pub fn authenticate(&self, headers: &HeaderMap, now: DateTime<Utc>) -> Result<&Caller, Problem> {
         let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let bearer = value
@@ -143,7 +142,6 @@ impl Caller {
     ///
     /// # Errors
     /// The problem to answer with.
-    #[expect(clippy::result_large_err, reason = "the error is the answer; it is built once a request")]
     pub fn require(&self, org: &str) -> Result<(), Problem> {
         if self.may(org) {
             return Ok(());

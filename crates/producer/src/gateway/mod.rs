@@ -1,53 +1,105 @@
-//! `POST /v1/events`: usage events over HTTP, answered when the broker has them.
+//! Usage events over HTTP, in the formats that callers speak, answered when the broker has them.
 //!
-//! A request walks one way: body -> [`body::split`] items -> [`item::read`] events or problems -> emitter ->
-//! acknowledgements -> [`answer::Answer`].
+//! A request walks one way: [`receive`] (key, limits, body) -> the protocol's [`accept::Items`] -> [`accept::accept`] (the
+//! key's scope, emitter, acknowledgements) -> the protocol's answer. [`protocols`] has one file for each protocol.
 
+mod accept;
 mod answer;
-mod body;
-mod item;
+mod encoding;
+mod items;
+mod protocols;
+mod receive;
+mod refusal;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderMap, HeaderValue, header};
-use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
+use chrono::{DateTime, Utc};
 use fluxori_core::digest::Digest;
 use fluxori_core::fold::Halt;
 use fluxori_core::id::LogId;
 use fluxori_core::time::Timestamp;
 use fluxori_emitter::{EmitError, Emitter, EmitterOptions};
-use fluxori_runtime::auth::{ApiKeys, Caller};
-use fluxori_runtime::http::{Problem, body_problem};
+use fluxori_ingest::cloudevents::{Mapping, Rule};
+use fluxori_runtime::auth::ApiKeys;
+use fluxori_runtime::config::{CloudEventsConfig, Config};
+use fluxori_runtime::limit::RateLimits;
 use fluxori_runtime::retry::Failure;
-use fluxori_runtime::{Context, clock, retry};
+use fluxori_runtime::{ConfigError, Context, clock, retry};
+use tokio::sync::Semaphore;
 
 use crate::error::ProducerError;
-use answer::Answer;
-use item::ItemProblem;
 
-/// Largest body, in bytes.
-const MAX_BODY_BYTES: usize = 8 << 20;
 /// A record that is not acknowledged in this time is answered with 503.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Callers wait for the answer, so records wait less for others to travel with.
 const LINGER: Duration = Duration::from_millis(2);
 /// One try to read the genesis record.
 const GENESIS_TIMEOUT: Duration = Duration::from_secs(10);
-/// A long body is read without keeping other requests from the thread for more than so many items.
-const ITEMS_AT_ONCE: usize = 100;
+/// After how many seconds to send again what the broker did not take.
+const RETRY_SECONDS: u64 = 5;
 
+/// What requests are handled with; clones share it.
 #[derive(Clone)]
 struct Gateway {
     emitter: Emitter,
     /// Known once the genesis record has been read.
     log: Arc<OnceLock<LogId>>,
-    now: fn() -> Timestamp,
+    keys: ApiKeys,
+    limits: RateLimits,
+    mapping: Arc<Mapping>,
+    /// Large bodies are read no more at once than there are processors.
+    reading: Arc<Semaphore>,
+    max_body_bytes: usize,
+    max_items: usize,
+    clock: fn() -> DateTime<Utc>,
+}
+
+impl Gateway {
+    fn new(emitter: Emitter, config: &Config, clock: fn() -> DateTime<Utc>) -> Result<Self, ConfigError> {
+        let size = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        let (keys, producer) = (&config.api_keys, &config.producer);
+        let max_body_bytes = size(producer.max_body_bytes);
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Ok(Self {
+            emitter,
+            log: Arc::default(),
+            keys: ApiKeys::new(keys),
+            limits: RateLimits::new(
+                producer.rate_limit_per_second,
+                producer.rate_limit_burst,
+                keys,
+                max_body_bytes,
+            ),
+            mapping: Arc::new(mapping(&config.cloudevents)?),
+            reading: Arc::new(Semaphore::new(processors)),
+            max_body_bytes,
+            max_items: size(producer.max_items),
+            clock,
+        })
+    }
+
+    fn now(&self) -> Timestamp {
+        (self.clock)().into()
+    }
+}
+
+/// The configured rules of CloudEvents.
+fn mapping(config: &CloudEventsConfig) -> Result<Mapping, ConfigError> {
+    let rules: Vec<_> = config
+        .rules
+        .iter()
+        .map(|rule| Rule {
+            when: rule.when.clone(),
+            fields: rule.fields.clone(),
+            defaults: rule.defaults.clone(),
+        })
+        .collect();
+    Mapping::new(&rules).map_err(|problems| {
+        ConfigError::Refused(problems.iter().map(|problem| format!("cloudevents.{problem}")).collect())
+    })
 }
 
 /// The service: listens at once, takes events when the log is known to be the pinned one, ends with the lifecycle.
@@ -64,10 +116,9 @@ pub(crate) async fn serve(context: Context) -> Result<(), ProducerError> {
         tracing::warn!("no api_keys are configured: nobody may post events");
     }
     let ready = context.health.check("log");
-    let gateway = Gateway { emitter: emitter.clone(), log: Arc::default(), now: || clock::now().into() };
+    let gateway = Gateway::new(emitter.clone(), &context.config, clock::now)?;
     let log = Arc::clone(&gateway.log);
-    let router = ApiKeys::new(&context.config.api_keys).protect(routes(gateway));
-    context.serve("producer.listen", context.config.producer.listen, router).await?;
+    context.serve("producer.listen", context.config.producer.listen, routes(gateway)).await?;
 
     ready.not_ready(format!("the genesis record of topic {} was not read yet", kafka.topic));
     let what = format!("read the genesis record of topic {} at {}", kafka.topic, kafka.brokers);
@@ -105,67 +156,11 @@ fn judge(error: EmitError) -> Failure<EmitError> {
 
 fn routes(gateway: Gateway) -> Router {
     Router::new()
-        .route("/v1/events", post(post_events))
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .route("/v1/events", post(protocols::events))
+        .route("/api/v1/events", post(protocols::openmeter))
+        .route("/v1/litellm", post(protocols::litellm))
+        .route("/v1/traces", post(protocols::traces))
         .with_state(gateway)
-}
-
-async fn post_events(
-    State(gateway): State<Gateway>,
-    caller: Caller,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Response {
-    match take(&gateway, &caller, &headers, body).await {
-        Ok(answer) => answer.into_response(),
-        Err(problem) => retry_later(problem.into_response()),
-    }
-}
-
-async fn take(
-    gateway: &Gateway,
-    caller: &Caller,
-    headers: &HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Answer, Problem> {
-    let body = body.map_err(|rejection| body_problem(&rejection))?;
-    let items = body::split(headers, &body)?;
-    let Some(log_id) = gateway.log.get() else { return Err(Problem::unavailable("Kafka")) };
-    let now = (gateway.now)();
-    // Everything is handed over before the first acknowledgement is waited for, so that a request is one round trip.
-    let mut handed_over = Vec::with_capacity(items.len());
-    for (index, bytes) in items.into_iter().enumerate() {
-        if index % ITEMS_AT_ONCE == ITEMS_AT_ONCE - 1 {
-            tokio::task::yield_now().await;
-        }
-        handed_over.push(item::read(bytes, caller, now).map(|event| {
-            let event_id = event.event_id;
-            (event_id, gateway.emitter.emit_acknowledged(event))
-        }));
-    }
-    let mut answer = Answer::new(*log_id);
-    for item in handed_over {
-        match item {
-            Ok((event_id, acknowledgement)) => match acknowledgement.await {
-                Ok(delivered) => answer.accepted(event_id, delivered),
-                Err(error) => match ItemProblem::of_event(&error) {
-                    Some(problem) => answer.rejected(Some(event_id.to_string()), problem),
-                    None => answer.unacknowledged(event_id, &error),
-                },
-            },
-            Err(rejected) => answer.rejected(rejected.event_id, rejected.problem),
-        }
-    }
-    answer.count();
-    Ok(answer)
-}
-
-/// Says when to try again, where trying again makes sense.
-fn retry_later(mut response: Response) -> Response {
-    if response.status() == axum::http::StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
-    }
-    response
 }
 
 #[cfg(test)]

@@ -18,8 +18,9 @@ use serde::de::DeserializeOwned;
 
 pub use layers::Sources;
 pub use sections::{
-    AnalyticsConfig, ApiKeyConfig, CliConfig, ClickHouseConfig, EdgeConfig, HttpConfig, KafkaConfig,
-    LedgerConfig, LogConfig, LogFormat, PostgresConfig, ProducerConfig, SchedulerConfig, TelemetryConfig,
+    AnalyticsConfig, ApiKeyConfig, CliConfig, ClickHouseConfig, CloudEventsConfig, CloudEventsRule,
+    EdgeConfig, HttpConfig, KafkaConfig, LedgerConfig, LogConfig, LogFormat, PostgresConfig, ProducerConfig,
+    SchedulerConfig, TelemetryConfig,
 };
 pub use values::{Secret, Sha256Digest};
 
@@ -40,6 +41,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// The HTTP front of the log.
     pub producer: ProducerConfig,
+    /// How CloudEvents are read as usage.
+    pub cloudevents: CloudEventsConfig,
     /// The ledger consumer.
     pub ledger: LedgerConfig,
     /// The analytics consumer.
@@ -94,6 +97,7 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
         telemetry: section(&merged, "telemetry", &mut problems),
         http: section(&merged, "http", &mut problems),
         producer: section(&merged, "producer", &mut problems),
+        cloudevents: section(&merged, "cloudevents", &mut problems),
         ledger: section(&merged, "ledger", &mut problems),
         analytics: section(&merged, "analytics", &mut problems),
         scheduler: section(&merged, "scheduler", &mut problems),

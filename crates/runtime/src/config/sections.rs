@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -410,6 +411,29 @@ impl SchedulerConfig {
     }
 }
 
+/// `[cloudevents]`: how CloudEvents are read as usage.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CloudEventsConfig {
+    /// The first rule that is for an event reads it; what none is for is read by the rules that are built in.
+    pub rules: Vec<CloudEventsRule>,
+}
+
+/// One of `[[cloudevents.rules]]`. A path is an attribute or extension (`subject`), or `data` and names inside it
+/// (`data.usage.total`).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CloudEventsRule {
+    /// Which events it is for: by path, a value or several; one that ends in `*` stands for all that begin so.
+    #[serde(deserialize_with = "lists")]
+    pub when: BTreeMap<String, Vec<String>>,
+    /// By field of the usage event, the path that it comes from, or several, of which the first that holds something counts.
+    #[serde(deserialize_with = "lists")]
+    pub fields: BTreeMap<String, Vec<String>>,
+    /// By field, what it is where no path holds anything.
+    pub defaults: BTreeMap<String, String>,
+}
+
 /// `[edge]`: the REST edge.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -526,6 +550,22 @@ fn listen_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAd
             "{text:?} is no address to listen on; write an IP address and a port, such as 127.0.0.1:8080"
         ))
     })
+}
+
+/// Values that may be one text or a list of them.
+fn lists<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Vec<String>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Texts {
+        One(String),
+        Several(Vec<String>),
+    }
+    let texts = BTreeMap::<String, Texts>::deserialize(deserializer)?;
+    let list = |texts| match texts {
+        Texts::One(text) => vec![text],
+        Texts::Several(texts) => texts,
+    };
+    Ok(texts.into_iter().map(|(name, texts)| (name, list(texts))).collect())
 }
 
 fn instant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<DateTime<Utc>>, D::Error> {
