@@ -1,6 +1,7 @@
-//! Where librdkafka tells what became of the events: counters, waiting callers, one log line per outage.
+//! Where librdkafka tells what became of the records: reports by index, one log line per outage.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use fluxori_core::record::partition_of;
 use rdkafka::ClientContext;
@@ -9,9 +10,6 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Message as _};
 use rdkafka::producer::{Partitioner, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode as Code;
-use tokio::sync::oneshot;
-
-use crate::error::{EmitError, is_no_topic};
 
 /// Where an acknowledged event lies in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,127 +20,57 @@ pub struct Delivered {
     pub offset: i64,
 }
 
-/// What became of the events so far. Those still waiting are `queued - acknowledged - failed`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
-    /// Taken into the queue.
-    pub queued: u64,
-    /// Of these, acknowledged by the broker.
-    pub acknowledged: u64,
-    /// Of these, given up.
-    pub failed: u64,
-    /// Never taken: given back to the caller.
-    pub rejected: u64,
+/// What became of the record of an index.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) index: u64,
+    pub(crate) result: Result<Delivered, KafkaError>,
 }
 
-impl Counts {
-    /// How many events wait for the broker.
-    #[must_use]
-    pub const fn waiting(&self) -> u64 {
-        self.queued.saturating_sub(self.acknowledged).saturating_sub(self.failed)
-    }
-}
-
-/// Who waits for the acknowledgement of an event, if anybody does.
-pub(crate) type Waiter = Option<oneshot::Sender<Result<Delivered, EmitError>>>;
-
-/// Called by librdkafka, from its threads.
+/// Called by librdkafka, on the thread that polls it and on its own.
 pub(crate) struct Deliveries {
     brokers: String,
-    topic: String,
     partitioner: OrgPartitioner,
-    pub(crate) queued: AtomicU64,
-    pub(crate) rejected: AtomicU64,
-    acknowledged: AtomicU64,
-    failed: AtomicU64,
+    reports: Mutex<Vec<Report>>,
     brokers_down: AtomicBool,
-    losing: AtomicBool,
 }
 
 impl Deliveries {
-    pub(crate) fn new(brokers: &str, topic: &str) -> Self {
+    pub(crate) fn new(brokers: &str) -> Self {
         Self {
             brokers: brokers.to_owned(),
-            topic: topic.to_owned(),
             partitioner: OrgPartitioner,
-            queued: AtomicU64::new(0),
-            rejected: AtomicU64::new(0),
-            acknowledged: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
+            reports: Mutex::default(),
             brokers_down: AtomicBool::new(false),
-            losing: AtomicBool::new(false),
         }
     }
 
-    pub(crate) fn counts(&self) -> Counts {
-        // What ends is read before what begins, so that nothing seems to have ended that never began.
-        let acknowledged = self.acknowledged.load(Ordering::Acquire);
-        let failed = self.failed.load(Ordering::Acquire);
-        Counts {
-            queued: self.queued.load(Ordering::Acquire),
-            acknowledged,
-            failed,
-            rejected: self.rejected.load(Ordering::Relaxed),
-        }
-    }
-
-    /// Sorts the error of an event that was queued.
-    fn failure(&self, error: &KafkaError) -> EmitError {
-        if is_no_topic(error) {
-            return EmitError::NoTopic { topic: self.topic.clone() };
-        }
-        let reason = error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string());
-        match error.rdkafka_error_code() {
-            Some(
-                Code::MessageSizeTooLarge
-                | Code::InvalidMessageSize
-                | Code::TopicAuthorizationFailed
-                | Code::ClusterAuthorizationFailed
-                | Code::PolicyViolation,
-            ) => EmitError::Refused(reason),
-            Some(Code::PurgeQueue | Code::PurgeInflight) => EmitError::Closed,
-            _ => EmitError::NotAcknowledged { brokers: self.brokers.clone(), reason },
-        }
-    }
-
-    fn lost(&self, error: &EmitError) {
-        if !self.losing.swap(true, Ordering::Relaxed) {
-            tracing::error!(topic = self.topic, "usage events are lost, and counted from here on: {error}");
-        }
+    /// Takes the reports since the last call into `to`, which is empty.
+    pub(crate) fn take(&self, to: &mut Vec<Report>) {
+        std::mem::swap(&mut *self.reports.lock().unwrap_or_else(PoisonError::into_inner), to);
     }
 
     fn answered(&self) {
         if self.brokers_down.load(Ordering::Relaxed) && self.brokers_down.swap(false, Ordering::Relaxed) {
             tracing::info!("Kafka answers again at {}", self.brokers);
         }
-        if self.losing.load(Ordering::Relaxed) && self.losing.swap(false, Ordering::Relaxed) {
-            let failed = self.failed.load(Ordering::Relaxed);
-            tracing::info!(topic = self.topic, failed, "usage events are acknowledged again");
-        }
     }
 }
 
 impl ProducerContext<OrgPartitioner> for Deliveries {
-    type DeliveryOpaque = Box<Waiter>;
+    /// The record's index; numbers need no memory of their own.
+    type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, waiter: Box<Waiter>) {
-        let answer = match result {
+    fn delivery(&self, result: &DeliveryResult<'_>, index: usize) {
+        let result = match result {
             Ok(message) => {
-                self.acknowledged.fetch_add(1, Ordering::AcqRel);
                 self.answered();
                 Ok(Delivered { partition: message.partition(), offset: message.offset() })
             }
-            Err((error, _)) => {
-                self.failed.fetch_add(1, Ordering::AcqRel);
-                Err(self.failure(error))
-            }
+            Err((error, _)) => Err(error.clone()),
         };
-        match (*waiter, answer) {
-            // Who no longer waits does not want to know.
-            (Some(waiter), answer) => drop(waiter.send(answer)),
-            (None, Err(error)) => self.lost(&error),
-            (None, Ok(_)) => {}
-        }
+        let report = Report { index: u64::try_from(index).unwrap_or(u64::MAX), result };
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner).push(report);
     }
 
     fn get_custom_partitioner(&self) -> Option<&OrgPartitioner> {
@@ -169,7 +97,7 @@ impl ClientContext for Deliveries {
         if error.rdkafka_error_code() == Some(Code::AllBrokersDown) {
             if !self.brokers_down.swap(true, Ordering::Relaxed) {
                 tracing::warn!(
-                    "no broker answers at {} ({reason}); is Kafka up? Events wait in memory meanwhile",
+                    "no broker answers at {} ({reason}); is Kafka up? Events wait meanwhile",
                     self.brokers
                 );
             }

@@ -1,44 +1,56 @@
 use std::fmt;
 use std::future::Future;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use fluxori_core::id::ProducerId;
 use fluxori_core::usage::UsageEvent;
-use fluxori_wire::{WireError, encode_usage};
-use rdkafka::config::FromClientConfigAndContext as _;
-use rdkafka::error::KafkaError;
-use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
-use rdkafka::types::RDKafkaErrorCode as Code;
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 
-use crate::deliveries::{Counts, Delivered, Deliveries, OrgPartitioner, Waiter};
-use crate::error::{EmitError, is_no_topic};
-use crate::options::{EmitterOptions, producer_id_of_this_process};
+use crate::deliveries::Delivered;
+use crate::error::EmitError;
+use crate::options::{Durability, EmitterOptions, new_producer_id, no_brokers};
+use crate::receipt::{Acknowledgement, Receipt, Spooled, Waiting};
+use crate::sender::{Sender, Sent};
+use crate::spool::{Backlog, Spool, take_slots};
+use crate::syncer::Syncer;
+use crate::wake::Wake;
 
-/// Emits usage events into the log. Clones share one queue; one per process is enough.
+/// How often [`Emitter::flush`] looks.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// Emits usage events into the log. Clones share one spool; one per process is enough.
+///
+/// The threads behind it do not survive a `fork`: make the emitter in the process that uses it.
 #[derive(Clone)]
 pub struct Emitter(Arc<Inner>);
 
 struct Inner {
     options: EmitterOptions,
     producer_id: ProducerId,
-    /// Held while an event is numbered and queued, so that numbers are gapless and in the order of the queue.
-    numbering: Mutex<Numbering>,
-    producer: ThreadedProducer<Deliveries, OrgPartitioner>,
-}
-
-struct Numbering {
-    next: i64,
-    closed: bool,
+    spool: Arc<Spool>,
+    /// What this process took, and gave back.
+    emitted: AtomicU64,
+    rejected: AtomicU64,
+    recovered: u64,
+    waiting: Arc<Waiting>,
+    sent: Arc<Sent>,
+    synced: Option<(watch::Receiver<u64>, Arc<Wake>)>,
+    sender_wake: Arc<Wake>,
+    stop: Arc<AtomicBool>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// What became of an event that was emitted.
 #[derive(Debug, Clone, PartialEq)]
 #[must_use = "a rejected event is not metered unless the caller does something about it"]
 pub enum Emitted {
-    /// It waits in memory for the broker.
+    /// It will be in the log, whatever becomes of this process.
+    Accepted(Accepted),
+    /// It was taken, and is not yet accepted: it waits in memory for the broker, or, with [`Durability::Power`], for the disk.
+    /// [`Emitter::emit_tracked`] tells when it is.
     Queued,
     /// It was not taken.
     Rejected {
@@ -47,6 +59,48 @@ pub enum Emitted {
         /// Why.
         reason: EmitError,
     },
+}
+
+/// Why an event counts as accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accepted {
+    /// The broker has it.
+    Acknowledged(Delivered),
+    /// It is in the spool on disk, as the spool's [`Durability`] asks for.
+    Spooled,
+}
+
+/// An event that was not taken.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Rejected {
+    /// The event, as it was given.
+    pub event: Box<UsageEvent>,
+    /// Why.
+    pub reason: EmitError,
+}
+
+/// What became of the events so far. Those that ended may be more than this process took: it sends what an earlier one left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Taken from callers.
+    pub emitted: u64,
+    /// Found in the spool at the start.
+    pub recovered: u64,
+    /// The broker has them.
+    pub acknowledged: u64,
+    /// The broker refuses them for good; they lie in files `refused-*` of the spool's folder.
+    pub refused: u64,
+    /// Dropped to make room for later ones.
+    pub dropped: u64,
+    /// Damaged on the disk.
+    pub damaged: u64,
+    /// Given back to callers.
+    pub rejected: u64,
+    /// Not yet acknowledged by the broker.
+    pub waiting: u64,
+    /// Bytes that the spool takes, on disk or in memory.
+    pub spool_bytes: u64,
 }
 
 impl fmt::Debug for Emitter {
@@ -59,24 +113,69 @@ impl fmt::Debug for Emitter {
 }
 
 impl Emitter {
-    /// An emitter; connects in the background, so brokers that are away only fill the queue.
+    /// An emitter. Opens the spool and begins to send what an earlier process left; connects in the background, so brokers that are
+    /// away only fill the spool.
     ///
     /// # Errors
-    /// [`EmitError::Setup`] if the options make no sense.
+    /// [`EmitError::Setup`] if the options make no sense, [`EmitError::Spool`] if the folder cannot be used.
     pub fn new(options: EmitterOptions) -> Result<Self, EmitError> {
-        let setup = |reason: String| EmitError::Setup(reason);
         if options.brokers.is_empty() {
-            return Err(setup("no brokers are named; set KAFKA_BROKERS=host:port".to_owned()));
+            return Err(no_brokers());
         }
-        let producer_id = match &options.producer_id {
-            Some(id) => id.clone(),
-            None => producer_id_of_this_process()?,
+        // Wrong options are said here, and not by a thread.
+        options
+            .producer_config()
+            .create_native_config()
+            .map_err(|error| EmitError::Setup(error.to_string()))?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let (spool, recovered, left) = open(&options)?;
+        let sent = Arc::new(Sent::default());
+        let mut threads = Vec::new();
+        for spool in left {
+            let sender = Sender {
+                options: options.clone(),
+                spool: Arc::new(spool),
+                waiting: Arc::default(),
+                sent: Arc::clone(&sent),
+                wake: Arc::default(),
+                stop: Arc::clone(&stop),
+                drains: true,
+            };
+            threads.push(spawn("emitter-drain", move || sender.run())?);
+        }
+        let (waiting, sender_wake) = (Arc::<Waiting>::default(), Arc::<Wake>::default());
+        let sender = Sender {
+            options: options.clone(),
+            spool: Arc::clone(&spool),
+            waiting: Arc::clone(&waiting),
+            sent: Arc::clone(&sent),
+            wake: Arc::clone(&sender_wake),
+            stop: Arc::clone(&stop),
+            drains: false,
         };
-        let deliveries = Deliveries::new(&options.brokers, &options.topic);
-        let producer = ThreadedProducer::from_config_and_context(&options.producer_config(), deliveries)
-            .map_err(|error| setup(error.to_string()))?;
-        let numbering = Mutex::new(Numbering { next: 1, closed: false });
-        Ok(Self(Arc::new(Inner { options, producer_id, numbering, producer })))
+        threads.push(spawn("emitter-send", move || sender.run())?);
+        let mut synced = None;
+        if spool.is_on_disk() && options.spool.durability == Durability::Power {
+            let (index, receiver) = watch::channel(0);
+            let wake = Arc::<Wake>::default();
+            synced = Some((receiver, Arc::clone(&wake)));
+            let syncer = Syncer { spool: Arc::clone(&spool), synced: index, wake, stop: Arc::clone(&stop) };
+            threads.push(spawn("emitter-sync", move || syncer.run())?);
+        }
+        Ok(Self(Arc::new(Inner {
+            producer_id: spool.producer_id(),
+            options,
+            spool,
+            emitted: AtomicU64::new(0),
+            rejected: AtomicU64::new(0),
+            recovered,
+            waiting,
+            sent,
+            synced,
+            sender_wake,
+            stop,
+            threads: Mutex::new(threads),
+        })))
     }
 
     /// An emitter with [`EmitterOptions::from_env`].
@@ -89,39 +188,71 @@ impl Emitter {
 
     /// Hands an event over and returns at once, whatever the state of the broker.
     ///
-    /// The event is stamped with this process' id and its next number, unless it bears a number of another producer
-    /// already (it came from a call site elsewhere). Only queued events take a number.
+    /// The event is stamped with this producer's id and its next number, unless it bears a number of another producer
+    /// already (it came from a call site elsewhere). Only events that are taken take a number.
     pub fn emit(&self, event: UsageEvent) -> Emitted {
-        match self.enqueue(event, None) {
-            Ok(()) => Emitted::Queued,
-            Err(rejected) => Emitted::Rejected { event: rejected.event, reason: rejected.reason },
+        match self.append(event, |_| ()) {
+            Ok(_) if self.0.spool.is_on_disk() && self.0.synced.is_none() => {
+                Emitted::Accepted(Accepted::Spooled)
+            }
+            Ok(_) => Emitted::Queued,
+            Err(Rejected { event, reason }) => Emitted::Rejected { event, reason },
         }
+    }
+
+    /// Hands an event over at once, as [`Self::emit`] does, and returns what to wait with until it is accepted, or acknowledged.
+    ///
+    /// # Errors
+    /// It was not taken.
+    pub fn emit_tracked(&self, event: UsageEvent) -> Result<Receipt, Rejected> {
+        let event_id = event.event_id;
+        let mut pending = None;
+        let index = self.append(event, |index| pending = Some(self.0.waiting.register(index)))?;
+        let spooled = match &self.0.synced {
+            Some((synced, _)) => Spooled::Behind(index, synced.clone()),
+            None if self.0.spool.is_on_disk() => Spooled::Now,
+            None => Spooled::Never,
+        };
+        let acknowledgement =
+            pending.map_or(Acknowledgement::Known(Err(EmitError::Closed)), Acknowledgement::Pending);
+        Ok(Receipt { event_id, spooled, acknowledgement })
     }
 
     /// Hands an event over at once, as [`Self::emit`] does, and returns a future that waits until the broker has it.
     ///
     /// # Errors
-    /// The future ends with the reason: not queued, or not acknowledged within the delivery timeout. In the latter case
-    /// the event may be in the log all the same.
+    /// Not taken, or as [`Receipt::acknowledged`].
     pub fn emit_acknowledged(
         &self,
         event: UsageEvent,
     ) -> impl Future<Output = Result<Delivered, EmitError>> + Send + use<> {
-        let (waiter, acknowledgement) = oneshot::channel();
-        let queued = self.enqueue(event, Some(waiter));
+        let receipt = self.emit_tracked(event);
         async move {
-            queued.map_err(|rejected| rejected.reason)?;
-            acknowledgement.await.unwrap_or(Err(EmitError::Closed))
+            match receipt {
+                Ok(mut receipt) => receipt.acknowledged().await,
+                Err(rejected) => Err(rejected.reason),
+            }
         }
     }
 
     /// What became of the events so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.deliveries().counts()
+        let Inner { spool, sent, .. } = &*self.0;
+        Counts {
+            emitted: self.0.emitted.load(Ordering::Relaxed),
+            recovered: self.0.recovered,
+            acknowledged: sent.acknowledged.load(Ordering::Relaxed),
+            refused: sent.refused.load(Ordering::Relaxed),
+            dropped: spool.dropped(),
+            damaged: sent.damaged.load(Ordering::Relaxed),
+            rejected: self.0.rejected.load(Ordering::Relaxed),
+            waiting: spool.waiting(),
+            spool_bytes: spool.bytes(),
+        }
     }
 
-    /// The name under which this emitter numbers its events.
+    /// The name under which this emitter numbers its events; a spool on disk keeps it from one process to the next.
     #[must_use]
     pub fn producer_id(&self) -> &ProducerId {
         &self.0.producer_id
@@ -133,100 +264,113 @@ impl Emitter {
         &self.0.options
     }
 
-    /// Blocks until every event queued so far is acknowledged or given up.
+    /// Blocks until the broker has every event taken so far (or will never take it).
     ///
     /// # Errors
     /// [`EmitError::NotDrained`] if the time is over before.
     pub fn flush(&self, timeout: Duration) -> Result<(), EmitError> {
-        match self.0.producer.flush(timeout) {
-            Ok(()) => Ok(()),
-            Err(_) => Err(EmitError::NotDrained { remaining: self.counts().waiting() }),
+        let (end, deadline) = (self.0.spool.end(), Instant::now() + timeout);
+        loop {
+            let frontier = self.0.spool.frontier();
+            if frontier >= end {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                let spooled = self.0.spool.is_on_disk();
+                return Err(EmitError::NotDrained { remaining: end - frontier, spooled });
+            }
+            self.0.sender_wake.wake();
+            std::thread::sleep(LOOK);
         }
     }
 
-    /// Takes no more events and drains the queue, as [`Self::flush`] does. Whatever is still in it when the last clone
-    /// of the emitter is dropped is lost.
+    /// Takes no more events and waits for the broker, as [`Self::flush`] does. What it does not have by then is lost with the
+    /// process if it waits in memory, and sent by the next process if it is in a folder.
     ///
     /// # Errors
     /// [`EmitError::NotDrained`] if the time is over before.
     pub fn close(&self, timeout: Duration) -> Result<(), EmitError> {
-        self.numbering().closed = true;
+        self.0.spool.close();
         self.flush(timeout)
     }
 
-    fn enqueue(&self, event: UsageEvent, waiter: Waiter) -> Result<(), Rejected> {
-        let before = (event.producer_id.clone(), event.producer_seq);
-        let mut numbering = self.numbering();
-        let own_number = before.1 == 0;
-        let event =
-            if own_number { event.numbered(self.0.producer_id.clone(), numbering.next) } else { event };
-        let sent = if numbering.closed { Err(EmitError::Closed) } else { self.send(&event, waiter) };
-        match sent {
-            Ok(()) => {
-                if own_number {
-                    numbering.next += 1;
+    fn append(&self, event: UsageEvent, register: impl FnOnce(u64)) -> Result<u64, Rejected> {
+        match self.0.spool.append(&event, register) {
+            Ok(index) => {
+                self.0.emitted.fetch_add(1, Ordering::Relaxed);
+                self.0.sender_wake.wake();
+                if let Some((_, wake)) = &self.0.synced {
+                    wake.wake();
                 }
-                Ok(())
+                Ok(index)
             }
             Err(reason) => {
-                self.deliveries().rejected.fetch_add(1, Ordering::Relaxed);
-                Err(Rejected { event: Box::new(event.numbered(before.0, before.1)), reason })
+                self.0.rejected.fetch_add(1, Ordering::Relaxed);
+                Err(Rejected { event: Box::new(event), reason })
             }
         }
     }
+}
 
-    fn send(&self, event: &UsageEvent, waiter: Waiter) -> Result<(), EmitError> {
-        let value = encode_usage(event).map_err(|error| match error {
-            WireError::TooLarge(bytes) => EmitError::TooLarge { bytes },
-            other => EmitError::Encoding(other.to_string()),
-        })?;
-        let options = &self.0.options;
-        let record = BaseRecord::with_opaque_to(&options.topic, Box::new(waiter))
-            .key(event.org_id.as_str())
-            .payload(&value);
-        let queued = &self.deliveries().queued;
-        // Counted first, because the acknowledgement may come before `send` returns.
-        queued.fetch_add(1, Ordering::AcqRel);
-        self.0.producer.send(record).map_err(|(error, _)| {
-            queued.fetch_sub(1, Ordering::AcqRel);
-            refusal(&error, options, value.len())
-        })
+/// The spool, how many records it held, and what other processes left in slots beside it.
+fn open(options: &EmitterOptions) -> Result<(Arc<Spool>, u64, Vec<Spool>), EmitError> {
+    let settings = options.spool.settings()?;
+    let (producer_id, rename) = match &options.producer_id {
+        Some(id) => (id.clone(), true),
+        None => (new_producer_id()?, false),
+    };
+    let Some(folder) = &options.spool.folder else {
+        return Ok((Arc::new(Spool::in_memory(settings, producer_id)), 0, Vec::new()));
+    };
+    let failed = |error: std::io::Error| EmitError::Spool(format!("{}: {error}", folder.display()));
+    let (own, others) = take_slots(folder, &options.topic).map_err(failed)?;
+    let (spool, backlog) = Spool::open(settings, own, producer_id.clone(), rename).map_err(failed)?;
+    tell(&spool, backlog);
+    let mut recovered = backlog.records;
+    let mut left = Vec::new();
+    for other in others {
+        let (spool, backlog) = Spool::open(settings, other, producer_id.clone(), false).map_err(failed)?;
+        if backlog.records > 0 {
+            tell(&spool, backlog);
+            recovered += backlog.records;
+            left.push(spool);
+        }
     }
+    Ok((Arc::new(spool), recovered, left))
+}
 
-    fn numbering(&self) -> MutexGuard<'_, Numbering> {
-        self.0.numbering.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn deliveries(&self) -> &Deliveries {
-        self.0.producer.client().context()
+fn tell(spool: &Spool, backlog: Backlog) {
+    let Backlog { records, damaged, torn } = backlog;
+    if records > 0 || damaged > 0 || torn {
+        let path = spool.path();
+        tracing::info!(records, damaged, torn, spool = %path.display(), "an earlier process left usage events in the spool");
     }
 }
 
-struct Rejected {
-    event: Box<UsageEvent>,
-    reason: EmitError,
-}
-
-/// Why librdkafka did not take an event.
-fn refusal(error: &KafkaError, options: &EmitterOptions, bytes: usize) -> EmitError {
-    if is_no_topic(error) {
-        return EmitError::NoTopic { topic: options.topic.clone() };
-    }
-    match error.rdkafka_error_code() {
-        Some(Code::QueueFull) => EmitError::QueueFull { queue_events: options.queue_events },
-        Some(Code::MessageSizeTooLarge) => EmitError::TooLarge { bytes },
-        _ => EmitError::Refused(error.to_string()),
-    }
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, EmitError> {
+    let builder = std::thread::Builder::new().name(name.to_owned());
+    builder.spawn(run).map_err(|error| EmitError::Setup(format!("no thread: {error}")))
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        let waiting = self.producer.client().context().counts().waiting();
-        if waiting > 0 {
+        let waiting = self.spool.waiting();
+        if waiting > 0 && !self.spool.is_on_disk() {
             tracing::warn!(
                 waiting,
                 "the emitter was dropped with events that were not acknowledged; close it before the process ends"
             );
+        }
+        self.stop.store(true, Ordering::Release);
+        self.sender_wake.wake();
+        if let Some((_, wake)) = &self.synced {
+            wake.wake();
+        }
+        // The lock on the spool ends with the threads.
+        for thread in self.threads.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the emitter has panicked");
+            }
         }
     }
 }

@@ -9,12 +9,18 @@ pub enum EmitError {
     /// The options make no sense.
     #[error("the emitter cannot be set up: {0}")]
     Setup(String),
-    /// As many events wait for the broker as the queue takes.
-    #[error("the emitter's queue is full ({queue_events} events wait for the broker); emit it again later")]
+    /// What waits for the broker takes all the space that it may, on disk or in memory.
+    #[error("the emitter is full ({max_bytes} bytes wait for the broker); emit it again later")]
     QueueFull {
-        /// How many events the queue takes.
-        queue_events: u32,
+        /// How many bytes may wait.
+        max_bytes: u64,
     },
+    /// The spool's disk did not take the event.
+    #[error("the spool took nothing: {0}")]
+    Spool(String),
+    /// It was the oldest when the spool was full, and the policy is to drop it.
+    #[error("the event was dropped to make room for later ones")]
+    Dropped,
     /// The record would be larger than the log takes.
     #[error("the event has {bytes} bytes, more than the 1 MiB of a record")]
     TooLarge {
@@ -72,10 +78,15 @@ pub enum EmitError {
         genesis: i32,
     },
     /// The time was over before everything was acknowledged.
-    #[error("{remaining} events are not acknowledged yet")]
+    #[error(
+        "{remaining} events are not acknowledged yet{}",
+        if *.spooled { "; they are in the spool, and sent by the next process that opens it" } else { "" }
+    )]
     NotDrained {
         /// How many.
         remaining: u64,
+        /// Whether they outlive this process.
+        spooled: bool,
     },
 }
 
@@ -83,7 +94,10 @@ impl EmitError {
     /// True if the same call may succeed later without anybody mending anything here.
     #[must_use]
     pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::QueueFull { .. } | Self::NotAcknowledged { .. } | Self::Unreachable { .. })
+        matches!(
+            self,
+            Self::QueueFull { .. } | Self::Spool(_) | Self::NotAcknowledged { .. } | Self::Unreachable { .. }
+        )
     }
 }
 

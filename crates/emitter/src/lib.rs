@@ -7,32 +7,40 @@
 //! # fn demo(event: UsageEvent) -> Result<(), fluxori_emitter::EmitError> {
 //! let emitter = Emitter::from_env()?; // once per process; clones share it
 //! match emitter.emit(event) {
-//!     Emitted::Queued => {}
+//!     Emitted::Accepted(_) | Emitted::Queued => {}
 //!     Emitted::Rejected { event, reason } => tracing::warn!(%reason, event_id = %event.event_id, "not metered"),
 //! }
 //! emitter.close(std::time::Duration::from_secs(10)) // at shutdown
 //! # }
 //! ```
 //!
-//! - **Queued is not accepted.** A queued event lives in the memory of this process until the broker has acknowledged
-//!   it; if the process is killed before, the event is lost (its number is missed downstream, because numbers are
-//!   gapless). Who must know waits for [`Emitter::emit_acknowledged`].
-//! - **Never blocks.** The queue is bounded. When it is full, the event comes back with the reason, and no number is
-//!   taken.
-//! - **In order.** Events of one org reach the log in the order in which they were emitted, each once.
-//! - **Slow starts and outages.** Brokers that are away, at the start or later, only fill the queue: the partition is
-//!   chosen by [`fluxori_core::record::partition_of`] as soon as the broker has said how many there are.
+//! - **Accepted** is in the spool on disk, or acknowledged by the broker. With [`Durability::Process`], the default, a spooled event
+//!   outlives the process, however it ends; with [`Durability::Power`] the machine's power. What an ended process left is sent by
+//!   the next one that opens the folder.
+//! - **Queued** is taken but not accepted: in memory only, if there is no folder, or not yet synced, with `Power`.
+//!   [`Emitter::emit_tracked`] tells when it is accepted.
+//! - **Never blocks.** The spool is bounded. When it is full, the event comes back with the reason, and no number is taken;
+//!   or the oldest are dropped, and counted, if that is the policy. The broker's state never reaches the caller.
+//! - **In order.** Events of one org reach the log in the order in which they were emitted.
+//! - **At least once, and counted once.** What was on its way when a process or a broker ended is sent again under the
+//!   same event id, which the ledger knows.
 
 mod deliveries;
 mod emitter;
 mod error;
 mod identity;
 mod options;
+mod receipt;
+mod sender;
+mod spool;
+mod syncer;
+mod wake;
 
-pub use deliveries::{Counts, Delivered};
-pub use emitter::{Emitted, Emitter};
+pub use deliveries::Delivered;
+pub use emitter::{Accepted, Counts, Emitted, Emitter, Rejected};
 pub use error::EmitError;
-pub use options::EmitterOptions;
+pub use options::{Durability, EmitterOptions, SpoolOptions, WhenFull};
+pub use receipt::Receipt;
 
 /// The README's snippet compiles.
 #[cfg(doctest)]

@@ -7,7 +7,9 @@ mod support;
 use std::time::Duration;
 
 use fluxori_core::record::partition_of;
-use fluxori_emitter::{Delivered, EmitError, Emitted, Emitter, EmitterOptions};
+use fluxori_emitter::{
+    Accepted, Delivered, EmitError, Emitted, Emitter, EmitterOptions, SpoolOptions, WhenFull,
+};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
@@ -27,30 +29,52 @@ fn queued(emitted: Emitted) {
     assert!(matches!(emitted, Emitted::Queued), "{emitted:?}");
 }
 
-#[test]
-fn a_full_queue_gives_the_event_back_at_once_and_takes_no_number() {
-    // Nobody listens on port 1, so everything stays in the queue.
-    let mut options = EmitterOptions::new("127.0.0.1:1");
-    options.queue_events = 10;
-    let emitter = Emitter::new(options).unwrap();
-    for n in 0..10 {
-        queued(emitter.emit(event("acme", n)));
-    }
-    let extra = event("acme", 10);
-    // Had it waited, there would be room only when those before it have expired, and then it would be queued.
-    let Emitted::Rejected { event, reason } = emitter.emit(extra.clone()) else { panic!("was queued") };
-    assert_eq!(*event, extra, "as it was given, without a number");
-    assert_eq!(reason, EmitError::QueueFull { queue_events: 10 });
-    assert!(reason.is_transient());
-    let counts = emitter.counts();
-    assert_eq!((counts.queued, counts.rejected, counts.waiting()), (10, 1, 10));
-    let drained = emitter.close(Duration::from_millis(50));
-    assert_eq!(drained, Err(EmitError::NotDrained { remaining: 10 }));
-    assert!(matches!(emitter.emit(event_after_close()), Emitted::Rejected { reason: EmitError::Closed, .. }));
+/// Nobody listens there, so everything stays in the spool.
+const NOBODY: &str = "127.0.0.1:1";
+
+/// The smallest spool there is: four segments.
+fn small(when_full: WhenFull) -> EmitterOptions {
+    let spool = SpoolOptions { max_bytes: 1 << 20, when_full, ..SpoolOptions::in_memory() };
+    EmitterOptions { spool, ..EmitterOptions::new(NOBODY) }
 }
 
-fn event_after_close() -> fluxori_core::usage::UsageEvent {
-    event("acme", 11)
+#[test]
+fn a_full_queue_gives_the_event_back_at_once_and_takes_no_number() {
+    let emitter = Emitter::new(small(WhenFull::Reject)).unwrap();
+    let mut taken = 0;
+    let (event, reason) = loop {
+        let next = event("acme", taken);
+        match emitter.emit(next.clone()) {
+            Emitted::Queued => taken += 1,
+            Emitted::Rejected { event, reason } => {
+                assert_eq!(*event, next, "as it was given, without a number");
+                break (event, reason);
+            }
+            Emitted::Accepted(_) => panic!("in memory"),
+        }
+    };
+    assert_eq!(reason, EmitError::QueueFull { max_bytes: 1 << 20 });
+    assert!(reason.is_transient() && (1_000..20_000).contains(&taken), "{taken}");
+    let counts = emitter.counts();
+    let taken = u64::try_from(taken).unwrap();
+    assert_eq!((counts.emitted, counts.rejected, counts.waiting), (taken, 1, taken));
+    let drained = emitter.close(Duration::from_millis(50));
+    assert_eq!(drained, Err(EmitError::NotDrained { remaining: taken, spooled: false }));
+    assert!(matches!(emitter.emit(*event), Emitted::Rejected { reason: EmitError::Closed, .. }));
+}
+
+#[tokio::test]
+async fn a_full_queue_drops_the_oldest_and_counts_them_if_that_is_the_policy() {
+    let emitter = Emitter::new(small(WhenFull::DropOldest)).unwrap();
+    let mut first = emitter.emit_tracked(event("acme", 0)).unwrap();
+    for n in 1..20_000 {
+        queued(emitter.emit(event("acme", n)));
+    }
+    assert_eq!(first.acknowledged().await, Err(EmitError::Dropped));
+    let counts = emitter.counts();
+    assert!(counts.dropped > 10_000, "{counts:?}");
+    assert_eq!((counts.dropped + counts.waiting, counts.rejected), (20_000, 0), "{counts:?}");
+    assert!(counts.spool_bytes <= 1 << 20, "{counts:?}");
 }
 
 #[test]
@@ -67,7 +91,7 @@ fn events_of_an_org_keep_their_order_and_numbers_are_gapless() {
     }
     emitter.close(Duration::from_secs(20)).unwrap();
     let counts = emitter.counts();
-    assert_eq!((counts.queued, counts.acknowledged, counts.failed), (3_000, 3_000, 0));
+    assert_eq!((counts.emitted, counts.acknowledged, counts.waiting), (3_000, 3_000, 0));
 
     let records = read_all(&cluster.bootstrap_servers(), TOPIC, PARTITIONS, 3_000);
     let mut numbers = Vec::new();
@@ -119,41 +143,74 @@ async fn a_retry_inside_the_client_appends_once_and_keeps_the_order() {
     for (offset, acknowledgement) in (1..).zip(waiting) {
         assert_eq!(acknowledgement.await.unwrap().offset, offset);
     }
-    assert_eq!(emitter.counts().failed, 0);
+    assert_eq!(emitter.counts().refused, 0);
 }
 
 #[tokio::test]
-async fn what_the_broker_does_not_acknowledge_in_time_has_failed_and_is_counted() {
+async fn an_outage_is_waited_for_and_ends_with_every_event_acknowledged_in_order() {
     let cluster = cluster();
-    let mut options = EmitterOptions::new(cluster.bootstrap_servers());
-    options.delivery_timeout = Duration::from_secs(1);
-    let emitter = Emitter::new(options).unwrap();
-    delivered_at_last(&emitter).await;
-    let before = emitter.counts();
+    let emitter = Emitter::new(EmitterOptions::new(cluster.bootstrap_servers())).unwrap();
+    emitter.emit_acknowledged(event("acme", 0)).await.unwrap();
     cluster.broker_down(1).unwrap();
-    queued(emitter.emit(event("acme", 1)));
-    let error = emitter.emit_acknowledged(event("acme", 2)).await.unwrap_err();
-    assert!(matches!(error, EmitError::NotAcknowledged { .. }) && error.is_transient(), "{error}");
-    assert!(error.to_string().contains("is Kafka up?"), "{error}");
-    let counts = emitter.counts();
-    assert_eq!(
-        (counts.acknowledged - before.acknowledged, counts.failed - before.failed, counts.waiting()),
-        (0, 2, 0)
-    );
-
+    let waiting: Vec<_> = (1..1_000).map(|n| emitter.emit_acknowledged(event("acme", n))).collect();
+    let drained = emitter.flush(Duration::from_millis(200));
+    assert!(matches!(drained, Err(EmitError::NotDrained { spooled: false, .. })), "{drained:?}");
     cluster.broker_up(1).unwrap();
-    delivered_at_last(&emitter).await;
+    for (offset, acknowledgement) in (1..).zip(waiting) {
+        assert_eq!(acknowledgement.await.unwrap().offset, offset);
+    }
 }
 
-/// Emits until the cluster acknowledges an event: with a short time-out, and while the client still connects, the first
-/// ones may fail.
-async fn delivered_at_last(emitter: &Emitter) {
-    let mut delivered = Err(EmitError::Closed);
-    for n in 100..160 {
-        delivered = emitter.emit_acknowledged(event("acme", n)).await;
-        if delivered.is_ok() {
-            break;
+#[test]
+fn events_that_the_broker_does_not_take_for_now_are_sent_again_by_a_new_client() {
+    let cluster = cluster();
+    let emitter = Emitter::new(EmitterOptions::new(cluster.bootstrap_servers())).unwrap();
+    queued(emitter.emit(event("acme", 0)));
+    emitter.flush(Duration::from_secs(20)).unwrap();
+    // Neither is ever tried again by the client library.
+    for error in [
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH,
+    ] {
+        cluster.request_errors(RDKafkaApiKey::Produce, &[error, error]);
+        for n in 0..100 {
+            queued(emitter.emit(event("acme", n)));
         }
+        emitter.flush(Duration::from_secs(20)).unwrap();
     }
-    delivered.unwrap();
+    let counts = emitter.counts();
+    assert_eq!((counts.emitted, counts.waiting, counts.refused, counts.dropped), (201, 0, 0, 0));
+    let ids: std::collections::BTreeSet<_> = read_all(&cluster.bootstrap_servers(), TOPIC, PARTITIONS, 201)
+        .into_iter()
+        .map(|(_, e)| e.event_id)
+        .collect();
+    assert_eq!(ids.len(), 201);
+}
+
+#[test]
+fn an_event_that_the_broker_refuses_for_good_is_kept_and_does_not_hold_up_the_others() {
+    let cluster = cluster();
+    let folder = tempfile::tempdir().unwrap();
+    let spool = SpoolOptions::in_folder(folder.path());
+    let emitter =
+        Emitter::new(EmitterOptions { spool, ..EmitterOptions::new(cluster.bootstrap_servers()) }).unwrap();
+    assert_eq!(emitter.emit(event("acme", 0)), Emitted::Accepted(Accepted::Spooled));
+    emitter.flush(Duration::from_secs(20)).unwrap();
+    cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD]);
+    let refused = event("acme", 1);
+    let event_id = refused.event_id;
+    assert_eq!(emitter.emit(refused), Emitted::Accepted(Accepted::Spooled));
+    emitter.flush(Duration::from_secs(20)).unwrap();
+    assert_eq!(emitter.emit(event("acme", 2)), Emitted::Accepted(Accepted::Spooled));
+    emitter.flush(Duration::from_secs(20)).unwrap();
+    let counts = emitter.counts();
+    assert_eq!((counts.acknowledged, counts.refused, counts.waiting), (2, 1, 0));
+    let slot = folder.path().join(TOPIC).join("0");
+    let kept = std::fs::read_dir(slot).unwrap().map(|entry| entry.unwrap().path());
+    let kept: Vec<_> = kept.filter(|path| path.to_string_lossy().contains("refused-")).collect();
+    let value = std::fs::read(&kept[0]).unwrap();
+    let record =
+        fluxori_wire::decode(Some(b"acme"), Some(&value), fluxori_core::time::Timestamp::from_millis(0));
+    let fluxori_core::record::Body::Usage(event) = record.body else { panic!() };
+    assert_eq!((kept.len(), event.event_id), (1, event_id));
 }

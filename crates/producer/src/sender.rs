@@ -120,7 +120,7 @@ pub(crate) fn send(
         emitted,
         duplicates_sent,
         acknowledged: counts.acknowledged,
-        failed: counts.failed,
+        failed: counts.refused,
         orgs: orgs.len(),
         seconds: (seconds * 1e3).round() / 1e3,
         events_per_s: (acknowledged / seconds.max(1e-3)).round(),
@@ -134,7 +134,7 @@ fn emit(emitter: &Emitter, event: UsageEvent, silence: &mut Silence) -> Result<(
     let mut event = event;
     loop {
         match emitter.emit(event) {
-            Emitted::Queued => return Ok(()),
+            Emitted::Accepted(_) | Emitted::Queued => return Ok(()),
             Emitted::Rejected { event: back, reason: reason @ EmitError::QueueFull { .. } } => {
                 silence.check(emitter, &reason)?;
                 event = *back;

@@ -3,10 +3,10 @@
 use apache_avro::error::Details;
 use fluxori_core::command::{CommandBody, SignedCommand};
 use fluxori_core::digest::Digest;
-use fluxori_core::id::{GLOBAL_KEY, KeyId, OrgId};
+use fluxori_core::id::{GLOBAL_KEY, KeyId, OrgId, ProducerId};
 use fluxori_core::record::{Body, MAX_RECORD_BYTES, QuarantineReason, Record, RecordKey};
 use fluxori_core::time::Timestamp;
-use fluxori_core::usage::{UsageEvent, UsageFields};
+use fluxori_core::usage::UsageEvent;
 use std::sync::Arc;
 
 use crate::command::{PayloadError, SignedCommandRecord, decode_payload};
@@ -16,8 +16,15 @@ use crate::usage::{self, ReadError};
 
 /// Encodes a usage event as the value of a record; its key is the org's id.
 pub fn encode_usage(event: &UsageEvent) -> Result<Vec<u8>, WireError> {
-    let fields: &UsageFields = event;
-    USAGE.encode(fields)
+    let mut value = Vec::new();
+    write_usage(event, &event.producer_id, event.producer_seq, &mut value);
+    if value.len() > MAX_RECORD_BYTES { Err(WireError::TooLarge(value.len())) } else { Ok(value) }
+}
+
+/// Appends the value of a usage event's record, under this number of this producer, and takes no memory but that of `to`.
+pub fn write_usage(event: &UsageEvent, producer_id: &ProducerId, producer_seq: i64, to: &mut Vec<u8>) {
+    to.extend_from_slice(USAGE.header());
+    usage::write(event, producer_id, producer_seq, to);
 }
 
 /// Decodes a record. Never fails: what cannot be read says why.

@@ -79,6 +79,11 @@ impl Codec {
         if bytes.len() > MAX_RECORD_BYTES { Err(WireError::TooLarge(bytes.len())) } else { Ok(bytes) }
     }
 
+    /// What begins every value: the marker and the schema's fingerprint.
+    pub(crate) const fn header(&self) -> &[u8; HEADER_BYTES] {
+        &self.header
+    }
+
     /// The datum behind the header, if the bytes bear this schema's fingerprint.
     pub(crate) fn datum<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
         bytes.strip_prefix(&self.header)

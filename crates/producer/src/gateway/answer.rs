@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
+use fluxori_emitter::{Accepted, Delivered};
 use fluxori_runtime::http::Problem;
 use fluxori_wire::Position;
 use serde::Serialize;
@@ -25,9 +26,17 @@ struct ItemAnswer<'o> {
 #[derive(Debug, Serialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 enum Status<'o> {
-    Accepted { accepted: &'static str, position: String },
-    Rejected { problem: &'o ItemProblem },
-    Unacknowledged { problem: &'o ItemProblem },
+    Accepted {
+        accepted: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        position: Option<String>,
+    },
+    Rejected {
+        problem: &'o ItemProblem,
+    },
+    Unacknowledged {
+        problem: &'o ItemProblem,
+    },
 }
 
 /// 200 if every event was accepted, else the problem of the whole, with every item in both.
@@ -39,11 +48,14 @@ pub(super) fn answer(outcomes: &Outcomes) -> Response {
         .enumerate()
         .map(|(index, item)| {
             let status = match &item.outcome {
-                Outcome::Acknowledged(delivered) => Status::Accepted {
-                    accepted: "acknowledged",
-                    position: Position::of(outcomes.log_id, delivered.partition, delivered.offset)
-                        .to_string(),
-                },
+                Outcome::Accepted(Accepted::Spooled) => {
+                    Status::Accepted { accepted: "spooled", position: None }
+                }
+                Outcome::Accepted(Accepted::Acknowledged(Delivered { partition, offset })) => {
+                    let position =
+                        outcomes.log_id.map(|log| Position::of(log, *partition, *offset).to_string());
+                    Status::Accepted { accepted: "acknowledged", position }
+                }
                 Outcome::Rejected(problem) => Status::Rejected { problem },
                 Outcome::Unacknowledged(problem) => Status::Unacknowledged { problem },
             };
@@ -51,7 +63,7 @@ pub(super) fn answer(outcomes: &Outcomes) -> Response {
         })
         .collect();
     let mut members = json!({
-        "accepted": counts.accepted,
+        "accepted": counts.acknowledged + counts.spooled,
         "rejected": counts.rejected,
         "position": outcomes.position().map(|position| position.to_string()),
         "items": items,
@@ -72,7 +84,7 @@ pub(super) fn problem(outcomes: &Outcomes) -> Option<Problem> {
         let problem = Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "not-acknowledged",
-            "The broker did not acknowledge every event",
+            "Not every event was acknowledged",
         );
         return Some(problem.retry_after(RETRY_SECONDS).detail(format!(
             "{} of {total} events were not acknowledged; send these again as they are, under the same ids: what the log \

@@ -1,4 +1,5 @@
-//! Usage events over HTTP, in the formats that callers speak, answered when the broker has them.
+//! Usage events over HTTP, in the formats that callers speak, answered when they are accepted: in the spool on disk, or at the
+//! broker.
 //!
 //! A request walks one way: [`receive`] (key, limits, body) -> the protocol's [`accept::Items`] -> [`accept::accept`] (the
 //! key's scope, emitter, acknowledgements) -> the protocol's answer. [`protocols`] has one file for each protocol.
@@ -7,6 +8,7 @@ mod accept;
 mod answer;
 mod encoding;
 mod items;
+mod prefer;
 mod protocols;
 mod receive;
 mod refusal;
@@ -21,10 +23,10 @@ use fluxori_core::digest::Digest;
 use fluxori_core::fold::Halt;
 use fluxori_core::id::LogId;
 use fluxori_core::time::Timestamp;
-use fluxori_emitter::{EmitError, Emitter, EmitterOptions};
+use fluxori_emitter::{Durability, EmitError, Emitter, EmitterOptions, SpoolOptions, WhenFull};
 use fluxori_ingest::cloudevents::{Mapping, Rule};
 use fluxori_runtime::auth::ApiKeys;
-use fluxori_runtime::config::{CloudEventsConfig, Config};
+use fluxori_runtime::config::{CloudEventsConfig, Config, ProducerConfig, SpoolDurability, WhenSpoolFull};
 use fluxori_runtime::limit::RateLimits;
 use fluxori_runtime::retry::Failure;
 use fluxori_runtime::{ConfigError, Context, clock, retry};
@@ -32,8 +34,12 @@ use tokio::sync::Semaphore;
 
 use crate::error::ProducerError;
 
-/// A record that is not acknowledged in this time is answered with 503.
-const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
+/// An event that is not accepted in this time is answered with 503.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// At the end, how long the broker is waited for with what it does not have yet.
+const LAST_FLUSH: Duration = Duration::from_secs(5);
+/// How often the spool is measured.
+const MEASURE_EVERY: Duration = Duration::from_secs(1);
 /// Callers wait for the answer, so records wait less for others to travel with.
 const LINGER: Duration = Duration::from_millis(2);
 /// One try to read the genesis record.
@@ -54,6 +60,8 @@ struct Gateway {
     reading: Arc<Semaphore>,
     max_body_bytes: usize,
     max_items: usize,
+    /// What is neither on the disk nor at the broker in this time is answered with 503.
+    patience: Duration,
     clock: fn() -> DateTime<Utc>,
 }
 
@@ -77,6 +85,7 @@ impl Gateway {
             reading: Arc::new(Semaphore::new(processors)),
             max_body_bytes,
             max_items: size(producer.max_items),
+            patience: PATIENCE,
             clock,
         })
     }
@@ -109,7 +118,7 @@ pub(crate) async fn serve(context: Context) -> Result<(), ProducerError> {
     let emitter = Emitter::new(EmitterOptions {
         topic: kafka.topic.clone(),
         linger: LINGER,
-        delivery_timeout: DELIVERY_TIMEOUT,
+        spool: spool(&context.config.producer),
         ..EmitterOptions::new(&kafka.brokers)
     })?;
     if context.config.api_keys.is_empty() {
@@ -140,9 +149,47 @@ pub(crate) async fn serve(context: Context) -> Result<(), ProducerError> {
     tracing::info!(%log_id, topic = kafka.topic, producer_id = %emitter.producer_id(), "takes events");
     _ = log.set(log_id);
     ready.ready();
-    // Requests under way wait for their acknowledgements themselves; nothing else is in the queue.
-    soft.cancelled().await;
+    while tokio::time::timeout(MEASURE_EVERY, soft.cancelled()).await.is_err() {
+        measure(&emitter);
+    }
+    // What is in memory would be lost, and what is on the disk would wait for the next process.
+    let flushed = tokio::task::spawn_blocking(move || emitter.flush(LAST_FLUSH)).await;
+    if let Ok(Err(error)) = flushed {
+        tracing::warn!("{error}");
+    }
     Ok(())
+}
+
+/// Where events wait for the broker.
+fn spool(config: &ProducerConfig) -> SpoolOptions {
+    let memory = SpoolOptions::in_memory();
+    let when_full = match config.when_spool_full {
+        WhenSpoolFull::Reject => WhenFull::Reject,
+        WhenSpoolFull::DropOldest => WhenFull::DropOldest,
+    };
+    let on_disk = |folder: &std::path::Path, durability| SpoolOptions {
+        durability,
+        max_bytes: config.spool_max_bytes,
+        when_full,
+        ..SpoolOptions::in_folder(folder)
+    };
+    match (&config.spool_dir, config.durability) {
+        (None, _) | (_, SpoolDurability::None) => SpoolOptions { when_full, ..memory },
+        (Some(folder), SpoolDurability::Process) => on_disk(folder, Durability::Process),
+        (Some(folder), SpoolDurability::Power) => on_disk(folder, Durability::Power),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+fn measure(emitter: &Emitter) {
+    let counts = emitter.counts();
+    metrics::gauge!("producer_spool_events").set(counts.waiting as f64);
+    metrics::gauge!("producer_spool_bytes").set(counts.spool_bytes as f64);
+    for (lost, count) in
+        [("dropped", counts.dropped), ("refused", counts.refused), ("damaged", counts.damaged)]
+    {
+        metrics::counter!("producer_events_lost_total", "reason" => lost).absolute(count);
+    }
 }
 
 /// Another log does not become the right one; everything else may: `credits log init` may be about to run.

@@ -6,6 +6,8 @@ use fluxori_ingest::{Reason, Rejection};
 use fluxori_runtime::auth::Caller;
 use serde::{Serialize, Serializer};
 
+const NOT_ACKNOWLEDGED: &str = "The event was not acknowledged";
+
 /// What is wrong with one item: an RFC 9457 problem without a status of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct ItemProblem {
@@ -59,10 +61,15 @@ impl ItemProblem {
         Some(Self { kind, title, detail: error.to_string(), field: None })
     }
 
-    /// That the broker does not have the event, or did not say so.
+    /// That neither disk nor broker took the event, or that the broker did not say so.
     pub(super) fn unacknowledged(error: &EmitError) -> Self {
-        let title = "The broker did not acknowledge the event";
-        Self { kind: "not-acknowledged", title, detail: error.to_string(), field: None }
+        Self { kind: "not-acknowledged", title: NOT_ACKNOWLEDGED, detail: error.to_string(), field: None }
+    }
+
+    /// That the broker said nothing for too long.
+    pub(super) fn too_slow() -> Self {
+        let detail = "the broker did not acknowledge it in time; the event may or may not come into the log";
+        Self { kind: "not-acknowledged", title: NOT_ACKNOWLEDGED, detail: detail.to_owned(), field: None }
     }
 
     /// True if the key is not for the event.

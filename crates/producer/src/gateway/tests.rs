@@ -16,6 +16,7 @@ use super::*;
 
 mod limits;
 mod protocols;
+mod spool;
 
 fn noon() -> Timestamp {
     "2026-11-22T12:00:00Z".parse().unwrap()
@@ -36,19 +37,20 @@ fn noon_utc() -> DateTime<Utc> {
 }
 
 fn router(options: EmitterOptions, log_id: Option<LogId>, config: &Config) -> Router {
+    let patience = if options.brokers == NOBODY { Duration::from_millis(500) } else { PATIENCE };
     let gateway = Gateway::new(Emitter::new(options).unwrap(), config, noon_utc).unwrap();
+    let gateway = Gateway { patience, ..gateway };
     if let Some(log_id) = log_id {
         gateway.log.set(log_id).unwrap();
     }
     routes(gateway)
 }
 
+/// No broker listens there.
+const NOBODY: &str = "127.0.0.1:1";
+
 fn nobody() -> EmitterOptions {
-    EmitterOptions {
-        linger: Duration::ZERO,
-        delivery_timeout: Duration::from_millis(200),
-        ..EmitterOptions::new("127.0.0.1:1")
-    }
+    EmitterOptions { linger: Duration::ZERO, ..EmitterOptions::new(NOBODY) }
 }
 
 /// No broker: whatever gets as far as the emitter is not acknowledged.

@@ -20,7 +20,7 @@ pub use layers::Sources;
 pub use sections::{
     AnalyticsConfig, ApiKeyConfig, CliConfig, ClickHouseConfig, CloudEventsConfig, CloudEventsRule,
     EdgeConfig, HttpConfig, KafkaConfig, LedgerConfig, LogConfig, LogFormat, PostgresConfig, ProducerConfig,
-    SchedulerConfig, TelemetryConfig,
+    SchedulerConfig, SpoolDurability, TelemetryConfig, WhenSpoolFull,
 };
 pub use values::{Secret, Sha256Digest};
 

@@ -229,6 +229,55 @@ impl HttpConfig {
     }
 }
 
+/// What an event that is answered as spooled outlives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", try_from = "String")]
+pub enum SpoolDurability {
+    /// Nothing: events wait in memory, and are answered when the broker has them.
+    None,
+    /// The process.
+    Process,
+    /// The machine's power.
+    #[default]
+    Power,
+}
+
+impl TryFrom<String> for SpoolDurability {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.as_str() {
+            "none" => Ok(Self::None),
+            "process" => Ok(Self::Process),
+            "power" => Ok(Self::Power),
+            _ => Err(format!("{text:?} is no durability; choose power, process or none")),
+        }
+    }
+}
+
+/// What happens to an event when the spool is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", try_from = "String")]
+pub enum WhenSpoolFull {
+    /// It is answered with 503.
+    #[default]
+    Reject,
+    /// The oldest are dropped, and counted.
+    DropOldest,
+}
+
+impl TryFrom<String> for WhenSpoolFull {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.as_str() {
+            "reject" => Ok(Self::Reject),
+            "drop_oldest" => Ok(Self::DropOldest),
+            _ => Err(format!("{text:?} is no policy for a full spool; choose reject or drop_oldest")),
+        }
+    }
+}
+
 /// `[producer]`: the HTTP front of the log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -244,6 +293,14 @@ pub struct ProducerConfig {
     pub rate_limit_per_second: u32,
     /// Requests that one API key may send at once.
     pub rate_limit_burst: u32,
+    /// The folder in which events wait for the broker; none = they wait in memory, and so do their callers.
+    pub spool_dir: Option<PathBuf>,
+    /// What an event in the folder outlives when it is answered as spooled: `power`, `process`, or `none` for no folder.
+    pub durability: SpoolDurability,
+    /// How many bytes may wait in the folder.
+    pub spool_max_bytes: u64,
+    /// What happens when they do: `reject`, or `drop_oldest`.
+    pub when_spool_full: WhenSpoolFull,
 }
 
 impl Default for ProducerConfig {
@@ -254,6 +311,10 @@ impl Default for ProducerConfig {
             max_items: 10_000,
             rate_limit_per_second: 1_000,
             rate_limit_burst: 2_000,
+            spool_dir: None,
+            durability: SpoolDurability::Power,
+            spool_max_bytes: 1 << 30,
+            when_spool_full: WhenSpoolFull::Reject,
         }
     }
 }
@@ -262,6 +323,7 @@ impl ProducerConfig {
     pub(super) fn validate(&self, problems: &mut Problems) {
         between(problems, "producer.max_body_bytes", self.max_body_bytes, 1 << 10, 64 << 20);
         between(problems, "producer.max_items", self.max_items, 1, 100_000);
+        between(problems, "producer.spool_max_bytes", self.spool_max_bytes, 32 << 20, 1 << 44);
         between(problems, "producer.rate_limit_per_second", self.rate_limit_per_second.into(), 1, 1_000_000);
         between(problems, "producer.rate_limit_burst", self.rate_limit_burst.into(), 1, 1_000_000);
     }

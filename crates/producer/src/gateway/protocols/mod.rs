@@ -14,11 +14,11 @@ use fluxori_ingest::RequestContext;
 use fluxori_ingest::cloudevents::Mapping;
 use fluxori_runtime::http::Problem;
 
-use super::accept::{Items, Outcomes, accept};
+use super::accept::{Items, Outcomes, Patience, accept};
 use super::encoding::{ACCEPTED, Encoding};
 use super::items::{media_type, too_many};
 use super::receive::{KeyStandsFor, Received, receive};
-use super::{Gateway, RETRY_SECONDS};
+use super::{Gateway, RETRY_SECONDS, prefer};
 
 /// Smaller bodies than this are read where they come; others, and packed ones, where they hold nobody up.
 const SMALL_BODY: usize = 32 << 10;
@@ -110,14 +110,21 @@ async fn take(
     received: Received,
     protocol: Box<dyn Protocol>,
 ) -> Result<Response, Refused> {
-    let Some(log_id) = gateway.log.get().copied() else {
+    // What is on the disk may wait for the log to be known; who waits for the broker could wait in vain.
+    if gateway.log.get().is_none() && gateway.emitter.options().spool.folder.is_none() {
         return Err((protocol, Problem::unavailable("Kafka").retry_after(RETRY_SECONDS)));
-    };
+    }
+    let wait = prefer::wait(&received.headers);
     let (protocol, caller, items) = read(gateway, received, protocol).await?;
     let ignored = items.ignored;
-    let outcomes = accept(gateway, log_id, &caller, items.items).await;
+    let patience = Patience { for_position: wait, at_most: gateway.patience };
+    let outcomes = accept(gateway, &caller, items.items, patience).await;
     count(protocol.name(), &outcomes, ignored);
-    Ok(protocol.answer(&outcomes))
+    let mut response = protocol.answer(&outcomes);
+    if let Some(wait) = wait {
+        response.headers_mut().insert(prefer::APPLIED, prefer::applied(wait));
+    }
+    Ok(response)
 }
 
 /// Unpacks and reads a body; a large one on a thread of its own, no more of them at once than there are processors.
@@ -161,7 +168,8 @@ async fn read(
 fn count(protocol: &'static str, outcomes: &Outcomes, ignored: usize) {
     let counts = outcomes.counts();
     for (outcome, count) in [
-        ("acknowledged", counts.accepted),
+        ("acknowledged", counts.acknowledged),
+        ("spooled", counts.spooled),
         ("rejected", counts.rejected),
         ("unacknowledged", counts.unacknowledged),
         ("ignored", ignored),

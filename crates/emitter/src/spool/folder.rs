@@ -1,0 +1,200 @@
+//! The spool's folder: who has it, the names of its segments, and how far the log has it.
+//!
+//! ```text
+//! FOLDER/TOPIC/SLOT/lock                        locked by the process that has the slot
+//! FOLDER/TOPIC/SLOT/00000000000000000007.segment
+//! FOLDER/TOPIC/SLOT/cursor                      two places, written in turns:
+//!                                               turn u64 | index u64 | checksum u32
+//! ```
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FallocateFlags;
+
+use super::segment::Space;
+
+/// Most slots that are looked at.
+const MAX_SLOTS: u32 = 1_000;
+/// The cursor's places lie in different sectors, so that a torn write leaves one of them whole.
+const PLACES: [u64; 2] = [0, 4096];
+
+/// A slot that this process holds the lock of.
+pub(crate) struct Folder {
+    path: PathBuf,
+    cursor: File,
+    turn: u64,
+    _lock: File,
+    #[cfg(test)]
+    pub(super) disk: Option<std::sync::Arc<super::power::Disk>>,
+}
+
+/// Takes the first free slot of a spool, and every other free slot that an earlier process left records in.
+///
+/// # Errors
+/// The folder cannot be made, or a slot cannot be opened.
+pub(crate) fn take_slots(folder: &Path, topic: &str) -> io::Result<(Folder, Vec<Folder>)> {
+    let base = folder.join(topic);
+    let mut own = None;
+    let mut left = Vec::new();
+    for slot in 0..MAX_SLOTS {
+        let path = base.join(slot.to_string());
+        if own.is_some() && !path.is_dir() {
+            break;
+        }
+        let Some(taken) = Folder::take(&path)? else { continue };
+        if own.is_none() {
+            own = Some(taken);
+        } else if !taken.segments()?.is_empty() {
+            left.push(taken);
+        }
+    }
+    let none = || io::Error::other(format!("all {MAX_SLOTS} slots of {} are in use", base.display()));
+    Ok((own.ok_or_else(none)?, left))
+}
+
+impl Folder {
+    /// Takes a slot; `None` if another process, or another emitter of this one, has it.
+    pub(crate) fn take(path: &Path) -> io::Result<Option<Self>> {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        let lock = open(&path.join("lock"))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        // For people who look whose it is.
+        lock.set_len(0)?;
+        (&lock).write_all(std::process::id().to_string().as_bytes())?;
+        let cursor = open(&path.join("cursor"))?;
+        let path = path.to_owned();
+        Ok(Some(Self {
+            path,
+            cursor,
+            turn: 0,
+            _lock: lock,
+            #[cfg(test)]
+            disk: None,
+        }))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The numbers of the segments there are, in order.
+    pub(crate) fn segments(&self) -> io::Result<Vec<u64>> {
+        let mut numbers = Vec::new();
+        for entry in std::fs::read_dir(&self.path)? {
+            let name = entry?.file_name();
+            let number = name.to_str().and_then(|name| name.strip_suffix(".segment"));
+            numbers.extend(number.and_then(|number| number.parse::<u64>().ok()));
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    pub(crate) fn open_segment(&self, number: u64) -> io::Result<File> {
+        File::options().read(true).write(true).open(self.segment_path(number))
+    }
+
+    /// Makes a file with all its blocks, so that writing to its pages cannot fail for want of space.
+    pub(crate) fn create_segment(&self, number: u64, bytes: u64) -> io::Result<Space> {
+        let path = self.segment_path(number);
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        let space = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes)
+            .map_err(io::Error::from)
+            .and_then(|()| Space::in_file(number, file));
+        if space.is_err() {
+            // Half a segment would take the place that the next attempt needs.
+            _ = std::fs::remove_file(&path);
+        }
+        space
+    }
+
+    pub(crate) fn remove_segment(&self, number: u64) -> io::Result<()> {
+        std::fs::remove_file(self.segment_path(number))
+    }
+
+    /// Writes the names of the files to the disk.
+    pub(crate) fn sync_names(&self) -> io::Result<()> {
+        #[cfg(test)]
+        if let Some(disk) = &self.disk {
+            disk.sync_names(&self.path);
+        }
+        File::open(&self.path)?.sync_all()
+    }
+
+    /// Up to which index the log has the records; `None` if that was never written, or not whole.
+    pub(crate) fn read_cursor(&mut self) -> io::Result<Option<u64>> {
+        let mut found: Option<(u64, u64)> = None;
+        for place in PLACES {
+            let mut bytes = [0; 20];
+            if self.cursor.read_exact_at(&mut bytes, place).is_ok() {
+                found = found.max(read_place(bytes));
+            }
+        }
+        self.turn = found.map_or(0, |(turn, _)| turn);
+        Ok(found.map(|(_, index)| index))
+    }
+
+    /// Writes up to which index the log has the records.
+    pub(crate) fn write_cursor(&mut self, index: u64) -> io::Result<()> {
+        self.turn += 1;
+        let mut bytes = Vec::with_capacity(20);
+        bytes.extend_from_slice(&self.turn.to_le_bytes());
+        bytes.extend_from_slice(&index.to_le_bytes());
+        bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
+        let [even, odd] = PLACES;
+        self.cursor.write_all_at(&bytes, if self.turn.is_multiple_of(2) { even } else { odd })
+    }
+
+    /// Writes the cursor to the disk.
+    pub(crate) fn sync_cursor(&self) -> io::Result<()> {
+        #[cfg(test)]
+        if let Some(disk) = &self.disk {
+            disk.sync_file(&self.path, "cursor");
+        }
+        self.cursor.sync_data()
+    }
+
+    /// Keeps a record that the broker will never take, for people: the spool goes on without it.
+    pub(crate) fn set_aside(&self, value: &[u8]) -> io::Result<PathBuf> {
+        let name = format!("refused-{:08x}.avro-record", crc32fast::hash(value));
+        let path = self.path.join(name);
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        file.write_all(value)?;
+        file.sync_all()?;
+        Ok(path)
+    }
+
+    /// Tells the model of the disk that a segment's pages are about to be synced.
+    #[cfg(test)]
+    pub(super) fn note_sync(&self, number: u64) {
+        if let Some(disk) = &self.disk {
+            disk.sync_file(&self.path, &format!("{number:020}.segment"));
+        }
+    }
+
+    fn segment_path(&self, number: u64) -> PathBuf {
+        self.path.join(format!("{number:020}.segment"))
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+/// Turn and index.
+fn read_place(bytes: [u8; 20]) -> Option<(u64, u64)> {
+    let mut rest = bytes.as_slice();
+    let mut number = [0; 8];
+    rest.read_exact(&mut number).ok()?;
+    let turn = u64::from_le_bytes(number);
+    rest.read_exact(&mut number).ok()?;
+    let index = u64::from_le_bytes(number);
+    let checksum = u32::from_le_bytes(*rest.first_chunk::<4>()?);
+    (crc32fast::hash(bytes.get(..16)?) == checksum).then_some((turn, index))
+}
