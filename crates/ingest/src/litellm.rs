@@ -10,7 +10,8 @@
 //! some servers leave empty or constant, and the call id where the response has none. `litellm_call_id` alone is not:
 //! a client may name it (`x-litellm-call-id`), and the attempts of a call may share it. `trace_id` is common to all
 //! attempts. A failure has no response: its identity is its call id and when the attempt began, so that it is not in the way
-//! of the success after it. A batch is asked for until it is done, each time by another call: its identity is its own id.
+//! of the success after it. A batch is asked for until it is done and after, each time by another call: with its usage its
+//! identity is its own id.
 //!
 //! # Who and what
 //!
@@ -64,9 +65,6 @@ fn read_payload(root: &Object<'_>, context: &RequestContext<'_>) -> Result<Usage
     let source = draft::source(context, "litellm");
     let (began, ended) = (seconds(root, "startTime"), seconds(root, "endTime"));
     let failed = root.text("status") == Some("failure");
-    let foreign_id = identity(root, failed, began)?;
-    let event_id = EventId::from_foreign(&who.org, &source, &foreign_id);
-
     let said_provider = root.text("custom_llm_provider");
     let model_as_logged = root.text("model").or_else(|| root.text("model_group")).unwrap_or(UNKNOWN);
     let provider_name = match said_provider {
@@ -82,6 +80,13 @@ fn read_payload(root: &Object<'_>, context: &RequestContext<'_>) -> Result<Usage
         return Err(root.wrong("model", "is missing"));
     };
 
+    let call_type = root.text("call_type").unwrap_or("completion");
+    let operation = call::operation(call_type);
+    let is_batch = call_type.ends_with("retrieve_batch");
+    let used = call::used(root, operation, provider.as_str())?;
+    let is_done = is_batch && used.is_known;
+    let foreign_id = identity(root, failed, is_done, began)?;
+    let event_id = EventId::from_foreign(&who.org, &source, &foreign_id);
     let occurred_at = [began, ended].into_iter().flatten().next().and_then(instant).unwrap_or(context.now);
     let mut fields = UsageFields::new(event_id, occurred_at, who.org, who.module, provider, request_model);
     fields.source = source;
@@ -92,23 +97,20 @@ fn read_payload(root: &Object<'_>, context: &RequestContext<'_>) -> Result<Usage
     fields.reservation_id = who.reservation;
     fields.tags = who.tags;
 
-    let call_type = root.text("call_type").unwrap_or("completion");
-    let operation = call::operation(call_type);
     fields.operation = draft::label(Some(operation)).unwrap_or(fields.operation);
-    fields.batch = call_type.ends_with("retrieve_batch");
+    fields.batch = is_batch;
     fields.response_model = call::response_model(root, said_provider);
     fields.region = provider_name::bedrock_region(root.text("api_base").unwrap_or_default())
         .filter(|_| fields.provider.as_str() == "aws.bedrock")
         .and_then(|region| draft::label(Some(region)));
 
-    let used = call::used(root, operation, fields.provider.as_str())?;
     fields.raw_usage = used.raw;
     fields.measurement = used.measurement;
     fields.service_tier = draft::label(used.service_tier.as_deref());
     fields.region = fields.region.or_else(|| draft::label(used.region.as_deref()));
     fields.served_from_cache = root.flag("cache_hit");
     fields.own_key = root.object("metadata").flag("used_client_oauth_token");
-    fields.certainty = if used.is_known || failed || fields.served_from_cache {
+    fields.certainty = if used.is_known || failed || is_batch || fields.served_from_cache {
         Certainty::Exact
     } else {
         Certainty::Unknown
@@ -127,7 +129,7 @@ fn read_payload(root: &Object<'_>, context: &RequestContext<'_>) -> Result<Usage
 }
 
 /// What is the same on a retry, and another for another call.
-fn identity(root: &Object<'_>, failed: bool, began: Option<f64>) -> Result<String, Rejection> {
+fn identity(root: &Object<'_>, failed: bool, is_done: bool, began: Option<f64>) -> Result<String, Rejection> {
     let (id, call_id) = (said(root, "id"), said(root, "litellm_call_id"));
     if id.is_none() && call_id.is_none() {
         return Err(Rejection {
@@ -143,8 +145,7 @@ fn identity(root: &Object<'_>, failed: bool, began: Option<f64>) -> Result<Strin
         let began = began.and_then(instant).map_or(0, Timestamp::micros);
         return Ok(format!("{id}/{call_id}/failure/{began}"));
     }
-    let is_batch = root.text("call_type").is_some_and(|call| call.ends_with("retrieve_batch"));
-    Ok(if is_batch && !id.is_empty() { id.to_owned() } else { format!("{id}/{call_id}") })
+    Ok(if is_done && !id.is_empty() { id.to_owned() } else { format!("{id}/{call_id}") })
 }
 
 /// An id that says something: Python writes `None` where a response had a null.

@@ -18,7 +18,7 @@ const FAULTS: &str = "faults::";
 pub(crate) struct Arguments {
     #[command(flatten)]
     stack: StackArguments,
-    /// Only the randomised tests, for long: 30,000 cases of each of the core's properties and more faults of every kind,
+    /// Only the randomised tests, for long: 30,000 cases of each property of the core and of the decoders, and more faults of every kind,
     /// then further rounds of faults, each with a seed of its own, until the minutes are over.
     #[arg(long, value_name = "MINUTES")]
     soak: Option<u64>,
@@ -52,7 +52,7 @@ pub(crate) fn run_tests(arguments: &Arguments) -> Result<()> {
 
 /// The long variants once, then rounds of faults until the time is over. A round under way is finished.
 fn soak(stack: &Stack, arguments: &Arguments, until: Instant) -> Result<()> {
-    let mut properties = cargo(&["test", "--package", "fluxori-core", "--locked"]);
+    let mut properties = cargo(&["test", "--package", "fluxori-core", "--package", "fluxori-ingest", "--locked"]);
     properties.args(&arguments.filter).env("PROPTEST_CASES", SOAK_CASES);
     run(&mut properties)?;
     for round in 1.. {
