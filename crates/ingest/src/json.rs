@@ -12,8 +12,8 @@ use serde_json::{Map, Number, Value};
 
 use crate::{Reason, Rejection};
 
-/// Deepest nesting of arrays and objects.
-pub const MAX_DEPTH: usize = 100;
+/// Deepest nesting of arrays and objects: LiteLLM writes up to 100 levels and some around them.
+pub const MAX_DEPTH: usize = 120;
 
 /// Reads one JSON value.
 ///

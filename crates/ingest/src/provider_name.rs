@@ -8,10 +8,10 @@ use std::borrow::Cow;
 /// `custom_llm_provider`, Traceloop's and `OpenInference`'s `llm.provider`, the Vercel AI SDK's `openai.chat`.
 pub(crate) fn otel(name: &str) -> Cow<'static, str> {
     let name = name.trim().to_ascii_lowercase();
-    // The Vercel AI SDK puts the kind of model behind a dot; OpenTelemetry's own names have dots, too.
-    let plain = match name.split_once('.') {
-        Some(("az" | "azure" | "aws" | "gcp" | "ibm", _)) | None => name.as_str(),
-        Some((provider, _)) => provider,
+    // The Vercel AI SDK puts the kind of model behind: `openai.chat`, `google.vertex.chat`.
+    let plain = match name.rsplit_once('.') {
+        Some((provider, kind)) if VERCEL_KINDS.contains(&kind) => provider,
+        _ => name.as_str(),
     };
     Cow::Borrowed(match plain {
         "amazon-bedrock" | "amazon_bedrock" | "aws" | "bedrock" | "bedrock_converse" | "bedrock_mantle" => {
@@ -23,7 +23,7 @@ pub(crate) fn otel(name: &str) -> Cow<'static, str> {
         }
         "az.ai.inference" | "azure_ai" => "azure.ai.inference",
         "gemini" | "google-gla" | "google_ai_studio" | "google-generative-ai" => "gcp.gemini",
-        "google-vertex" | "vertex_ai" | "vertex_ai_beta" | "vertexai" => "gcp.vertex_ai",
+        "google-vertex" | "google.vertex" | "vertex_ai" | "vertex_ai_beta" | "vertexai" => "gcp.vertex_ai",
         "google" | "google_genai" => "gcp.gen_ai",
         "chatgpt" | "custom_openai_responses" | "text-completion-openai" => "openai",
         "cohere_chat" => "cohere",
@@ -34,6 +34,19 @@ pub(crate) fn otel(name: &str) -> Cow<'static, str> {
         _ => return Cow::Owned(plain.to_owned()),
     })
 }
+
+const VERCEL_KINDS: [&str; 10] = [
+    "chat",
+    "completion",
+    "embedding",
+    "generative-ai",
+    "image",
+    "messages",
+    "responses",
+    "speech",
+    "textembedding",
+    "transcription",
+];
 
 /// Where nobody says who the provider or what the model is: the usage is kept, without a price.
 pub(crate) const UNKNOWN: &str = "unknown";
@@ -96,6 +109,15 @@ mod tests {
             "fireworks_ai",
             "deepseek",
             "groq",
+            "google.vertex.chat",
+            "google.generative-ai",
+            "azure.chat",
+            "z.ai",
+            "google.vertex.chat",
+            "google.generative-ai",
+            "azure.chat",
+            "z.ai",
+            "amazon-bedrock",
             "openai.responses",
             "aws.bedrock",
             "gcp.vertex_ai",

@@ -19,7 +19,8 @@
 //! into `raw_usage` as it came, up to 4 KB; a longer one is left out.
 //!
 //! Other fields hold as in any event of ours, and come before what the response says. `usage` beside a token field is
-//! refused: one of the two would be wrong. `units` are joined; of two with one name that of the event holds.
+//! refused: one of the two would be wrong. Where `usage` or `response` is null, or a response has no usage, as of a stream that
+//! was cut, the certainty of the event is `unknown`, unless it says another. `units` are joined; of two with one name that of the event holds.
 
 use fluxori_core::usage::{Quantity, TokenCounts};
 use serde_json::{Map, Value};
@@ -37,17 +38,21 @@ use crate::{Reason, Rejection, draft};
 /// The object cannot be read as its provider's, or stands beside fields that say the same.
 pub fn expand(event: Value) -> Result<Value, Rejection> {
     let Value::Object(mut event) = event else { return Ok(event) };
-    let name = match (event.get("usage"), event.get("response")) {
-        (None, None) => return Ok(Value::Object(event)),
-        (Some(_), Some(_)) => {
-            return Err(refused(&event, "usage", "stands beside response: give one of them"));
+    // Null is what clients have of a stream that was cut.
+    let given = |name: &str| event.get(name).is_some_and(|value| !value.is_null());
+    let name = match (given("usage"), given("response")) {
+        (true, true) => return Err(refused(&event, "usage", "stands beside response: give one of them")),
+        (true, false) => "usage",
+        (false, true) => "response",
+        (false, false) => {
+            let nulls = ["usage", "response"].map(|name| event.remove(name).is_some());
+            if nulls.contains(&true) && token_field(&event).is_none() {
+                put(&mut event, "certainty", Some("unknown".into()));
+            }
+            return Ok(Value::Object(event));
         }
-        (Some(_), None) => "usage",
-        (None, Some(_)) => "response",
     };
-    if let Some((field, _)) =
-        token_fields(&TokenCounts::default()).into_iter().find(|(field, _)| event.contains_key(*field))
-    {
+    if let Some(field) = token_field(&event) {
         return Err(refused(
             &event,
             field,
@@ -156,6 +161,12 @@ fn refused(event: &Map<String, Value>, field: &str, problem: &str) -> Rejection 
     let id = event.get("event_id").and_then(Value::as_str).map(|id| id.chars().take(256).collect());
     let detail = format!("{field} {problem}");
     Rejection { event_id: id, reason: Reason::Invalid, field: Some(field.to_owned()), detail }
+}
+
+/// A field of the event that counts tokens.
+fn token_field(event: &Map<String, Value>) -> Option<&'static str> {
+    let fields = token_fields(&TokenCounts::default()).map(|(field, _)| field);
+    fields.into_iter().find(|field| event.contains_key(*field))
 }
 
 fn token_fields(tokens: &TokenCounts) -> [(&'static str, i64); 12] {

@@ -9,7 +9,7 @@ use fluxori_stack::Stack;
 use crate::StackArguments;
 use crate::cargo::{binaries, build, cargo, run};
 
-/// Cases of each property in a soak: the reference model of the fold has 2,000 otherwise.
+/// Cases of each property in a soak: the reference model of the fold has 2,000 otherwise, a decoder 256.
 const SOAK_CASES: &str = "30000";
 /// The randomised end-to-end tests.
 const FAULTS: &str = "faults::";
@@ -18,8 +18,8 @@ const FAULTS: &str = "faults::";
 pub(crate) struct Arguments {
     #[command(flatten)]
     stack: StackArguments,
-    /// Only the randomised tests, for long: 30,000 cases of each property of the core and of the decoders, and more faults of every kind,
-    /// then further rounds of faults, each with a seed of its own, until the minutes are over.
+    /// Only the randomised tests, for long: 30,000 cases of each property of the core and of the decoders, and more faults
+    /// of every kind, then further rounds of faults, each with a seed of its own, until the minutes are over.
     #[arg(long, value_name = "MINUTES")]
     soak: Option<u64>,
     /// Only tests whose name holds this text.
@@ -52,7 +52,8 @@ pub(crate) fn run_tests(arguments: &Arguments) -> Result<()> {
 
 /// The long variants once, then rounds of faults until the time is over. A round under way is finished.
 fn soak(stack: &Stack, arguments: &Arguments, until: Instant) -> Result<()> {
-    let mut properties = cargo(&["test", "--package", "fluxori-core", "--package", "fluxori-ingest", "--locked"]);
+    let mut properties =
+        cargo(&["test", "--package", "fluxori-core", "--package", "fluxori-ingest", "--locked"]);
     properties.args(&arguments.filter).env("PROPTEST_CASES", SOAK_CASES);
     run(&mut properties)?;
     for round in 1.. {

@@ -162,11 +162,7 @@ fn tokens(attributes: Attributes<'_>) -> Result<TokenCounts, Rejection> {
         audio_output: count(names::AUDIO_OUTPUT)?,
         image_output: count(names::IMAGE_OUTPUT)?,
     };
-    let total = attributes.count(names::TOTAL)?;
-    if tokens.reasoning > 0 && total == Some(tokens.input + tokens.output + tokens.reasoning) {
-        tokens.output += tokens.reasoning;
-    }
-    usage::include_parts(&mut tokens);
+    usage::include_parts(&mut tokens, attributes.count(names::TOTAL)?);
     // Anthropic counts these beside the rest.
     tokens.input += count(names::COMPACTION_INPUT)?;
     tokens.output += count(names::COMPACTION_OUTPUT)?;

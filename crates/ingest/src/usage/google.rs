@@ -52,7 +52,7 @@ pub(super) fn read(usage: &Object<'_>) -> Result<Usage, Rejection> {
         image_output: of_medium(usage, &of_answer, "IMAGE")?,
         ..TokenCounts::default()
     };
-    include_parts(&mut tokens);
+    include_parts(&mut tokens, Some(prompt + for_tools + answer + thoughts));
     let mut read = Usage::of(tokens);
     let traffic = usage.text("trafficType").or_else(|| usage.text("traffic_type"));
     read.service_tier = match traffic {

@@ -54,15 +54,20 @@ pub(crate) fn read(usage: &Object<'_>, provider: &str) -> Result<Option<Usage>, 
     Ok(Some(read))
 }
 
-/// Where a part is more than its whole, the whole did not hold it: some interfaces count cached tokens beside the input,
-/// and reasoning beside the output.
-pub(crate) fn include_parts(tokens: &mut TokenCounts) {
+/// Puts parts into their wholes, where these do not hold them: some interfaces count cached tokens beside the input, and
+/// reasoning beside the output. That a part is more than its whole tells it, or the `total` of all tokens.
+///
+/// Where the total says that the output holds the reasoning, and yet that is more, it was estimated (LiteLLM counts the
+/// thoughts of Claude with a tokenizer): then it is all of the output.
+pub(crate) fn include_parts(tokens: &mut TokenCounts, total: Option<i64>) {
+    let beside = total == Some(tokens.input + tokens.output + tokens.reasoning);
+    if tokens.reasoning > 0 && beside || tokens.reasoning > tokens.output && total.is_none() {
+        tokens.output += tokens.reasoning;
+    }
+    tokens.reasoning = tokens.reasoning.min(tokens.output);
     let cached = tokens.cache_read + tokens.cache_write_5m + tokens.cache_write_1h;
     if cached > tokens.input {
         tokens.input += cached;
-    }
-    if tokens.reasoning > tokens.output {
-        tokens.output += tokens.reasoning;
     }
 }
 
@@ -98,6 +103,3 @@ fn of_medium(usage: &Object<'_>, lists: &[&str], medium: &str) -> Result<i64, Re
     }
     Ok(sum)
 }
-
-#[cfg(test)]
-mod tests;

@@ -56,12 +56,7 @@ pub(super) fn read(usage: &Object<'_>) -> Result<Usage, Rejection> {
     tokens.cache_write_1h = count(&by_lifetime, &["ephemeral_1h_input_tokens"])?;
     let for_5m = count(&by_lifetime, &["ephemeral_5m_input_tokens"])?;
     tokens.cache_write_5m = for_5m.max(written - tokens.cache_write_1h);
-    // Some count reasoning beside the output, which their total tells.
-    let total = usage.count("total_tokens")?;
-    if tokens.reasoning > 0 && total == Some(tokens.input + tokens.output + tokens.reasoning) {
-        tokens.output += tokens.reasoning;
-    }
-    include_parts(&mut tokens);
+    include_parts(&mut tokens, usage.count("total_tokens")?);
     let mut read = Usage::of(tokens);
     units(usage, &of_input, &mut read)?;
     read.service_tier = usage.text("service_tier").map(str::to_owned);

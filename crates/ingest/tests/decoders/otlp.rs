@@ -191,6 +191,11 @@ fn parts_that_were_counted_beside_their_whole_are_added_to_it() {
         "gen_ai.usage.input_tokens": 21, "gen_ai.usage.cache_read.input_tokens": 1000,
         "gen_ai.usage.output_tokens": 9, "gen_ai.usage.reasoning.output_tokens": 30}));
     assert_eq!(used(&event), "in 1021, read 1000, out 39, reasoning 30");
+    // The total says that the output holds it all: the reasoning was estimated.
+    let event = one(json!({"gen_ai.operation.name": "chat", "gen_ai.request.model": "claude-sonnet-4-5",
+        "gen_ai.usage.input_tokens": 21, "gen_ai.usage.output_tokens": 29, "gen_ai.usage.total_tokens": 50,
+        "gen_ai.usage.reasoning_tokens": 30}));
+    assert_eq!(used(&event), "in 21, out 29, reasoning 29");
 }
 
 fn call(parent: Option<u64>, input: i64) -> Value {

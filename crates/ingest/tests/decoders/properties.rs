@@ -230,6 +230,7 @@ fn changed(bytes: &[u8], changes: &[(Index, Change)]) -> Value {
                     fields.insert(name.clone(), value.clone());
                 }
             }
+            Change::Remove if pointer.is_empty() => *target = Value::Null,
             Change::Remove => {
                 let (parent, name) = pointer.rsplit_once('/').unwrap_or_default();
                 match document.pointer_mut(parent) {

@@ -118,7 +118,6 @@ fn what_cannot_be_read_is_refused_by_its_path() {
     assert_eq!(with_usage(json!({"tokens": 5})).event_id.as_deref(), Some("call-9"));
     assert_eq!(with_usage(json!({})).field.as_deref(), Some("usage"));
     assert_eq!(with_usage(json!([5])).field.as_deref(), Some("usage"));
-    assert_eq!(with_usage(Value::Null).field.as_deref(), Some("usage"));
 }
 
 #[test]
@@ -128,6 +127,12 @@ fn a_response_without_usage_is_kept_as_unknown() {
     let event = provider_usage::expand(event).unwrap();
     assert_eq!(event["certainty"], "unknown");
     assert_eq!(event["response_model"], "gpt-5-2025-08-07");
+    for cut in [json!({"event_id": "x", "usage": null}), json!({"event_id": "x", "response": null})] {
+        assert_eq!(provider_usage::expand(cut).unwrap(), json!({"event_id": "x", "certainty": "unknown"}));
+    }
+    let counted = json!({"event_id": "x", "usage": null, "output_tokens": 7, "certainty": "at_least"});
+    let counted = provider_usage::expand(counted).unwrap();
+    assert_eq!(counted, json!({"event_id": "x", "output_tokens": 7, "certainty": "at_least"}));
 }
 
 #[test]
