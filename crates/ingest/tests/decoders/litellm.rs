@@ -1,6 +1,11 @@
+use std::path::Path;
+
 use fluxori_core::id::{Label, OrgId};
+use fluxori_core::pricing;
+use fluxori_core::rates::Rates;
 use fluxori_core::usage::{CallOutcome, Certainty, Measurement, UsageEvent};
 use fluxori_ingest::{Reason, json, litellm};
+use fluxori_rate_card::RateCard;
 use serde_json::{Value, json};
 
 use super::{anyone, fixture, used, with_key};
@@ -97,6 +102,35 @@ fn every_kind_of_call_is_read_with_all_that_it_used() {
         assert_eq!(event.measurement, estimated, "{name}");
         assert_eq!(event.source.as_str(), "litellm");
         assert_eq!(event.raw_usage.is_some(), name != "speech", "{name}");
+    }
+}
+
+/// LiteLLM and the card agree on these prices, so where the costs agree, so do the quantities. (Not of speech: LiteLLM leaves
+/// out the spaces, for which OpenAI charges.)
+#[test]
+fn the_rate_card_makes_of_an_event_what_litellm_says_that_the_call_cost() {
+    let card =
+        RateCard::read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../rates/2026-11"))).unwrap();
+    let mut rates = Rates::default();
+    rates.put_in_force(&card.revision, card.card.clone()).unwrap();
+    for name in [
+        "chat",
+        "stream",
+        "responses",
+        "gemini",
+        "bedrock",
+        "embedding",
+        "image_generation",
+        "rerank",
+        "router",
+        "cache_hit",
+        "failure",
+    ] {
+        let payload = payload(name);
+        let charge = pricing::price(&read(&payload), &rates).unwrap();
+        let theirs = payload["response_cost"].as_f64().unwrap();
+        let ours: f64 = charge.cost.to_string().parse().unwrap();
+        assert!((ours - theirs).abs() < 1e-12, "{name}: {ours} and {theirs}: {charge:?}");
     }
 }
 
