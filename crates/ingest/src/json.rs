@@ -5,15 +5,15 @@
 //! [`MAX_DEPTH`]. Every refusal says where: `metadata.usage_object.prompt_tokens`, `spans[3].attributes`.
 
 use std::cell::RefCell;
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 use crate::{Reason, Rejection};
 
-/// Deepest nesting of arrays and objects.
-pub const MAX_DEPTH: usize = 100;
+/// Deepest nesting of arrays and objects: LiteLLM writes up to 100 levels and some around them.
+pub const MAX_DEPTH: usize = 120;
 
 /// Reads one JSON value.
 ///
@@ -137,7 +137,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         self.down()?;
         let mut values = Vec::new();
-        let step = |index: usize| move |path: &mut String| drop(write!(path, "[{index}]"));
+        let step = |index: usize| move |path: &mut String| path.push_str(&format!("[{index}]"));
         while let Some(value) = self.inside(step(values.len()), || items.next_element_seed(self))? {
             values.push(value);
         }

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 use fluxori_ingest::otlp::{self, Encoding, RejectedSpan};
 use fluxori_ingest::{Reason, Rejection};
 use fluxori_runtime::http::Problem;
+use prost::Message as _;
 use serde_json::json;
 
 use super::{Protocol, Reading, bad_body};
@@ -78,7 +79,7 @@ impl Protocol for Otlp {
         let (status, text) = (problem.status(), problem.text().to_owned());
         let code = grpc_code(status);
         let body = match self.0 {
-            Some(Encoding::Protobuf) => status_message(code, &text),
+            Some(Encoding::Protobuf) => RpcStatus { code, message: text }.encode_to_vec(),
             _ => json!({"code": code, "message": text}).to_string().into_bytes(),
         };
         let mut response = self.respond(status, body);
@@ -106,35 +107,11 @@ fn grpc_code(status: StatusCode) -> i32 {
     }
 }
 
-/// google.rpc.Status in protobuf: `int32 code = 1; string message = 2`.
-fn status_message(code: i32, message: &str) -> Vec<u8> {
-    let mut bytes = vec![0x08];
-    varint(u64::try_from(code).unwrap_or_default(), &mut bytes);
-    bytes.push(0x12);
-    varint(u64::try_from(message.len()).unwrap_or_default(), &mut bytes);
-    bytes.extend_from_slice(message.as_bytes());
-    bytes
-}
-
-fn varint(mut value: u64, bytes: &mut Vec<u8>) {
-    loop {
-        let low = value.to_le_bytes().first().copied().unwrap_or_default() & 0x7f;
-        value >>= 7;
-        if value == 0 {
-            return bytes.push(low);
-        }
-        bytes.push(low | 0x80);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_status_is_encoded_as_protobuf_has_it() {
-        assert_eq!(status_message(14, "later"), b"\x08\x0e\x12\x05later");
-        let long = "x".repeat(300);
-        assert_eq!(status_message(3, &long)[..5], [0x08, 0x03, 0x12, 0xac, 0x02]);
-    }
+/// google.rpc.Status, without details.
+#[derive(Clone, PartialEq, prost::Message)]
+struct RpcStatus {
+    #[prost(int32, tag = "1")]
+    code: i32,
+    #[prost(string, tag = "2")]
+    message: String,
 }
