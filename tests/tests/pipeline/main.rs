@@ -4,6 +4,7 @@ mod commands;
 mod corrections;
 mod explain;
 mod faults;
+mod gateway;
 mod ingest;
 mod ledger;
 mod plans;

@@ -48,9 +48,10 @@ impl Protocol for OpenMeter {
         let first = outcomes.first_rejected().map(|problem| problem.detail.as_str()).unwrap_or_default();
         Problem::new(StatusCode::BAD_REQUEST, "events-rejected", "Bad Request")
             .detail(format!(
-                "{} of {} events were rejected, the others were taken; the first: {first}",
+                "{} of {} events were rejected{}; the first: {first}",
                 counts.rejected,
-                outcomes.items.len()
+                outcomes.items.len(),
+                if counts.rejected < outcomes.items.len() { ", the others were taken" } else { "" },
             ))
             .with("validationErrors", rejected)
             .into_response()
