@@ -18,8 +18,8 @@ use fluxori_stack::pipeline::Pipeline;
 use fluxori_stream::{Publisher, StreamError};
 use rand::RngExt as _;
 
-use usage::GRANTED;
 pub use source::{Cost, Source};
+use usage::GRANTED;
 pub use usage::{event, millionths, opening};
 
 use crate::{PARTITIONS, publisher_options, sql, try_sql, verify};

@@ -168,7 +168,7 @@ fn check_text(fields: &mut Fields, field: &'static str, text: Option<&str>) {
 mod tests {
     use fluxori_core::fold::AllocationStatus;
     use fluxori_core::id::AllocationId;
-    use fluxori_runtime::auth::Orgs;
+    use fluxori_runtime::auth::Scope;
     use serde_json::{Value, json};
     use std::sync::Arc;
 
@@ -180,7 +180,8 @@ mod tests {
         let mut body = json!({"org_id": "acme", "kind": "prepaid", "amount": "10", "reason": "test"});
         body.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
         let request: AllocationRequest = serde_json::from_str(&body.to_string()).unwrap();
-        let caller = Caller { name: "ops".into(), orgs: Arc::new(Orgs::Only(["acme".to_owned()].into())) };
+        let (all, acme) = (Arc::new(Scope::All), Arc::new(Scope::Only(["acme".to_owned()].into())));
+        let caller = Caller { name: "ops".into(), orgs: acme, modules: Arc::clone(&all), sources: all };
         request.read(&caller, NOW)
     }
 

@@ -14,7 +14,6 @@ mod fields;
 mod give;
 mod grant;
 mod lag;
-mod limit;
 mod openapi;
 mod rates;
 mod refusal;

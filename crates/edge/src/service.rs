@@ -17,6 +17,7 @@ use fluxori_ledger::Ledger;
 use fluxori_runtime::auth::ApiKeys;
 use fluxori_runtime::config::ConfigError;
 use fluxori_runtime::health::Check;
+use fluxori_runtime::limit::RateLimits;
 use fluxori_runtime::retry::{Failure, RetryError};
 use fluxori_runtime::{Context, retry};
 use fluxori_stream::{LogReader, Publisher, PublisherOptions, StreamError};
@@ -26,7 +27,6 @@ use tokio_util::sync::CancellationToken;
 use crate::at_least::Progress;
 use crate::explain::Explaining;
 use crate::lag::Watermarks;
-use crate::limit::{Limits, limit};
 use crate::rates::RatesInForce;
 use crate::refusal::{NO_LEDGER, Refusal};
 use crate::state::Edge;
@@ -35,6 +35,9 @@ use crate::{allocations, balance, check, commands, estimate, explain, openapi, t
 
 /// Largest body, in bytes.
 pub(crate) const MAX_BODY_BYTES: usize = 256 << 10;
+/// The rest of a refused body is read up to the most that any route takes.
+const LARGEST_BODY: usize =
+    if estimate::MAX_BODY_BYTES > MAX_BODY_BYTES { estimate::MAX_BODY_BYTES } else { MAX_BODY_BYTES };
 /// A command that is not acknowledged in this time is answered with 503.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
 /// A query waits so long for a connection to Postgres.
@@ -100,8 +103,13 @@ pub(crate) async fn serve(context: Context) -> Result<(), EdgeError> {
     let log = context.health.check("log");
     let database = context.health.check("postgres");
     let stop = context.lifecycle.soft();
-    let limits = Limits::new(&config.edge, &config.api_keys);
-    let router = router(Arc::clone(&edge), &ApiKeys::new(&config.api_keys), limits, patience + WORK);
+    let limits = RateLimits::new(
+        config.edge.rate_limit_per_second,
+        config.edge.rate_limit_burst,
+        &config.api_keys,
+        LARGEST_BODY,
+    );
+    let router = router(Arc::clone(&edge), &ApiKeys::new(&config.api_keys), &limits, patience + WORK);
     context.serve("edge.listen", config.edge.listen, router).await?;
     tokio::spawn(watch_database(edge.ledger.clone(), database, stop.clone()));
 
@@ -134,7 +142,7 @@ pub(crate) async fn serve(context: Context) -> Result<(), EdgeError> {
     Ok(())
 }
 
-fn router(edge: Arc<Edge>, keys: &ApiKeys, limits: Limits, deadline: Duration) -> Router {
+fn router(edge: Arc<Edge>, keys: &ApiKeys, limits: &RateLimits, deadline: Duration) -> Router {
     let routes = Router::new()
         .route("/v1/balance", get(balance::get_balance))
         .route("/v1/check", post(check::post_check))
@@ -148,9 +156,9 @@ fn router(edge: Arc<Edge>, keys: &ApiKeys, limits: Limits, deadline: Duration) -
             post(estimate::post_estimate).layer(DefaultBodyLimit::max(estimate::MAX_BODY_BYTES)),
         )
         .layer(middleware::from_fn_with_state(deadline, in_time))
-        .layer(middleware::from_fn_with_state(limits, limit))
         .with_state(edge);
-    Router::new().route("/openapi.json", get(openapi::get_openapi)).merge(keys.protect(routes))
+    let routes = keys.protect(limits.protect(routes));
+    Router::new().route("/openapi.json", get(openapi::get_openapi)).merge(routes)
 }
 
 /// No request hangs, whatever a server behind us does.
@@ -224,7 +232,7 @@ mod tests {
     use axum::body::Body;
     use axum::http::HeaderValue;
     use fluxori_core::id::LogId;
-    use fluxori_runtime::config::{ApiKeyConfig, EdgeConfig, Sha256Digest};
+    use fluxori_runtime::config::{ApiKeyConfig, Sha256Digest};
     use tower::ServiceExt as _;
 
     use super::*;
@@ -250,14 +258,12 @@ mod tests {
             ledger,
             issuer: Issuer::new(LogId(uuid::Uuid::nil()), "edge", [7; 32]),
         };
-        let key = |key: &str, org: &str| ApiKeyConfig {
-            name: format!("key of {org}"),
-            sha256: Sha256Digest::of(key.as_bytes()),
-            orgs: vec![org.to_owned()],
+        let key = |key: &str, org: &str| {
+            ApiKeyConfig::new(&format!("key of {org}"), Sha256Digest::of(key.as_bytes()), &[org])
         };
         let keys = [key("all", "*"), key("acme's", "acme")];
-        let limits = Limits::new(&EdgeConfig { rate_limit_burst: 3, ..EdgeConfig::default() }, &keys);
-        router(Arc::new(edge), &ApiKeys::new(&keys), limits, Duration::from_secs(5))
+        let limits = RateLimits::new(200, 3, &keys, LARGEST_BODY);
+        router(Arc::new(edge), &ApiKeys::new(&keys), &limits, Duration::from_secs(5))
     }
 
     async fn ask(router: &Router, path: &str, key: Option<&str>) -> Response {

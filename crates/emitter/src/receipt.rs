@@ -57,7 +57,6 @@ impl Receipt {
             Spooled::Now => Ok(Accepted::Spooled),
             Spooled::Never => self.acknowledgement.wait().await.map(Accepted::Acknowledged),
             Spooled::Behind(index, synced) => {
-                let is_behind = |behind: &u64| behind > index;
                 let mut later = synced.clone();
                 let synced = tokio::select! {
                     biased;
@@ -65,11 +64,11 @@ impl Receipt {
                         Ok(delivered) => return Ok(Accepted::Acknowledged(delivered)),
                         Err(error @ (EmitError::Dropped | EmitError::Refused(_) | EmitError::Closed)) => return Err(error),
                         // An outage of the broker's is no matter for what is on the disk.
-                        Err(_) => later.wait_for(is_behind).await,
+                        Err(_) => behind(*index, &mut later).await,
                     },
-                    synced = synced.wait_for(is_behind) => synced,
+                    synced = behind(*index, synced) => synced,
                 };
-                synced.map(|_| Accepted::Spooled).map_err(|_| EmitError::Closed)
+                synced.map(|()| Accepted::Spooled)
             }
         }
     }
@@ -82,6 +81,12 @@ impl Receipt {
     pub async fn acknowledged(&mut self) -> Result<Delivered, EmitError> {
         self.acknowledgement.wait().await
     }
+}
+
+/// Waits until an index is behind what is on the disk. What the channel lends is given back at once, because it must not be held
+/// by who waits in a task.
+async fn behind(index: u64, synced: &mut watch::Receiver<u64>) -> Result<(), EmitError> {
+    synced.wait_for(|behind| *behind > index).await.map(drop).map_err(|_| EmitError::Closed)
 }
 
 impl Acknowledgement {

@@ -1,3 +1,5 @@
+use fluxori_core::usage::Violation;
+
 /// Why an item is no usage event. Says which of the caller's fields is wrong, in the caller's own words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
@@ -32,4 +34,39 @@ pub enum Reason {
     OccurredInFuture,
     /// It occurred before the acceptance window.
     TooLate,
+}
+
+/// Longest id of an event in a rejection, in characters.
+const MAX_ID_CHARS: usize = 256;
+
+impl Rejection {
+    /// A rejection of an item as a whole.
+    pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Self { event_id: None, reason, field: None, detail: detail.into() }
+    }
+
+    /// Names the field.
+    pub fn at(mut self, field: impl Into<String>) -> Self {
+        self.field = Some(field.into());
+        self
+    }
+
+    /// Names the event, as the caller did, cut to its first 256 characters.
+    pub fn of_event(mut self, id: Option<&str>) -> Self {
+        self.event_id = id.map(|id| id.chars().take(MAX_ID_CHARS).collect());
+        self
+    }
+
+    /// What core says of an event that cannot be.
+    pub fn of_violation(violation: &Violation) -> Self {
+        let (reason, field) = match violation {
+            Violation::Negative(field) | Violation::TooLarge(field) => (Reason::Invalid, Some(*field)),
+            Violation::SubsetAboveTotal { total, .. } => (Reason::Invalid, Some(*total)),
+            Violation::Limit(_) | Violation::Impossible(_) => (Reason::Invalid, None),
+            Violation::InFuture { .. } => (Reason::OccurredInFuture, Some("occurred_at")),
+            Violation::TooLate { .. } => (Reason::TooLate, Some("occurred_at")),
+        };
+        let field = field.map(str::to_owned);
+        Self { event_id: None, reason, field, detail: violation.to_string() }
+    }
 }

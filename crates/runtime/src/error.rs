@@ -40,12 +40,4 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
-    /// A listener that was bound stopped serving.
-    #[error("the HTTP server on {address} stopped: {source}")]
-    Serve {
-        /// The address.
-        address: SocketAddr,
-        /// What the system said.
-        source: std::io::Error,
-    },
 }

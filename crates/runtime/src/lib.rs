@@ -1,5 +1,5 @@
 //! What every service needs, and nothing of the domain: configuration, telemetry, lifecycle,
-//! health, an HTTP surface with RFC 9457 problems, API keys, the clock and retries.
+//! health, an HTTP surface with RFC 9457 problems, API keys and their limits, the clock and retries.
 //!
 //! A service's `main.rs` is one call:
 //!
@@ -24,6 +24,7 @@ mod error;
 pub mod health;
 pub mod http;
 pub mod lifecycle;
+pub mod limit;
 pub mod retry;
 mod server;
 mod service;

@@ -48,9 +48,14 @@ impl Context {
         let listener = bind(listen, key).await?;
         let address = listener.local_addr().unwrap_or(listen);
         tracing::info!("listening on http://{address}");
-        let router =
-            crate::http::finish(router.merge(self.health.router(self.metrics.clone())), MAX_BODY_BYTES);
-        self.lifecycle.spawn("http server", serve(listener, router, self.lifecycle.soft()));
+        let http = self.config.http.clone();
+        let router = router.merge(self.health.router(self.metrics.clone()));
+        let router = crate::http::finish(router, MAX_BODY_BYTES, http.body_timeout());
+        let stop = self.lifecycle.soft();
+        self.lifecycle.spawn("http server", async move {
+            serve(listener, router, &http, stop).await;
+            Ok::<(), Error>(())
+        });
         Ok(address)
     }
 }

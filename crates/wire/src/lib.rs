@@ -5,7 +5,6 @@ mod command;
 mod decode;
 mod error;
 mod issuer;
-mod json;
 mod position;
 mod schema;
 mod usage;
@@ -15,7 +14,6 @@ pub use command::encode_payload;
 pub use decode::{decode, decode_command_body, encode_usage, producer_of, write_usage};
 pub use error::WireError;
 pub use issuer::Issuer;
-pub use json::{JsonUsageError, usage_from_json};
 pub use position::{Position, PositionError};
 pub use schema::{SCHEMAS, SchemaInForce};
 

@@ -378,7 +378,7 @@ mod tests {
     fn example() -> Vec<u8> {
         let now = Timestamp::from_micros(1_795_348_801_000_000);
         let text = include_str!("../../../schemas/examples/usage_event.v1.json");
-        let event = crate::usage_from_json(serde_json::from_str(text).unwrap(), now).unwrap();
+        let event = fluxori_ingest::usage_from_json(serde_json::from_str(text).unwrap(), now).unwrap();
         USAGE.datum(&crate::encode_usage(&event).unwrap()).unwrap().to_vec()
     }
 

@@ -13,7 +13,8 @@ use fluxori_core::id::{CommandId, LogId, OrgId};
 use fluxori_core::record::{Body, QuarantineReason, Record, RecordKey};
 use fluxori_core::time::Timestamp;
 use fluxori_core::usage::UsageFields;
-use fluxori_wire::{Issuer, SCHEMAS, decode, encode_usage, usage_from_json};
+use fluxori_ingest::usage_from_json;
+use fluxori_wire::{Issuer, SCHEMAS, decode, encode_usage};
 use uuid::Uuid;
 
 fn schemas() -> PathBuf {

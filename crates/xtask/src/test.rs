@@ -9,8 +9,9 @@ use fluxori_stack::Stack;
 use crate::StackArguments;
 use crate::cargo::{binaries, build, cargo, run};
 
-/// Cases of each property in a soak: the reference model of the fold has 2,000 otherwise.
-const SOAK_CASES: &str = "30000";
+/// Packages with properties, and the cases of each in a soak. The reference model of the fold has 2,000 otherwise; a decoder
+/// has 256, and takes minutes for these.
+const SOAK: [(&str, &str); 2] = [("fluxori-core", "30000"), ("fluxori-ingest", "500000")];
 /// The randomised end-to-end tests.
 const FAULTS: &str = "faults::";
 
@@ -18,8 +19,9 @@ const FAULTS: &str = "faults::";
 pub(crate) struct Arguments {
     #[command(flatten)]
     stack: StackArguments,
-    /// Only the randomised tests, for long: 30,000 cases of each of the core's properties and more faults of every kind,
-    /// then further rounds of faults, each with a seed of its own, until the minutes are over.
+    /// Only the randomised tests, for long: 30,000 cases of each of the core's properties, 500,000 of each of the decoders',
+    /// and more faults of every kind, then further rounds of faults, each with a seed of its own, until the minutes are
+    /// over.
     #[arg(long, value_name = "MINUTES")]
     soak: Option<u64>,
     /// Only tests whose name holds this text.
@@ -52,9 +54,11 @@ pub(crate) fn run_tests(arguments: &Arguments) -> Result<()> {
 
 /// The long variants once, then rounds of faults until the time is over. A round under way is finished.
 fn soak(stack: &Stack, arguments: &Arguments, until: Instant) -> Result<()> {
-    let mut properties = cargo(&["test", "--package", "fluxori-core", "--locked"]);
-    properties.args(&arguments.filter).env("PROPTEST_CASES", SOAK_CASES);
-    run(&mut properties)?;
+    for (package, cases) in SOAK {
+        let mut properties = cargo(&["test", "--package", package, "--locked"]);
+        properties.args(&arguments.filter).env("PROPTEST_CASES", cases);
+        run(&mut properties)?;
+    }
     for round in 1.. {
         // A number that nobody can foresee.
         let seed = RandomState::new().build_hasher().finish().to_string();

@@ -98,4 +98,3 @@ fn orgs() -> Result<Vec<String>> {
     }
     Ok(of_partitions.into_values().flat_map(|orgs| orgs.into_iter().take(ORGS_PER_PARTITION)).collect())
 }
-

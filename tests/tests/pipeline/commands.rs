@@ -301,7 +301,7 @@ fn usage_in_the_quarantine_is_released_or_dismissed_by_its_place() -> Result<()>
     grant(&pipeline, &org, "100")?;
     let mut ahead = usage(&org);
     ahead["occurred_at"] = json!(ago(-3600));
-    let event = fluxori_wire::usage_from_json(ahead, "2026-01-01T00:00:00Z".parse()?)?;
+    let event = fluxori_ingest::usage_from_json(ahead, "2026-01-01T00:00:00Z".parse()?)?;
     let value = fluxori_wire::encode_usage(&event)?;
     let places = [e2e::publish(&pipeline, &org, &value)?, e2e::publish(&pipeline, &org, b"not usage")?];
     e2e::eventually("both are in the quarantine", || {

@@ -27,7 +27,7 @@ fn event(org: &str, fields: Value) -> Result<Value> {
 }
 
 fn read(event: &Value) -> Result<UsageEvent> {
-    Ok(fluxori_wire::usage_from_json(event.clone(), "2026-01-01T00:00:00Z".parse()?)?)
+    Ok(fluxori_ingest::usage_from_json(event.clone(), "2026-01-01T00:00:00Z".parse()?)?)
 }
 
 /// So many tokens in and none out: 1.25 credits a thousand.

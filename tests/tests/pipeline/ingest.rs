@@ -17,7 +17,7 @@ fn a_malformed_record_is_quarantined_and_its_neighbours_go_on() -> Result<()> {
     let org = unique("malformed");
     grant(&pipeline, &org, "100")?;
     emit(&pipeline, &usage(&org))?;
-    let event = fluxori_wire::usage_from_json(usage(&org), ago(0).parse()?)?;
+    let event = fluxori_ingest::usage_from_json(usage(&org), ago(0).parse()?)?;
     let good = fluxori_wire::encode_usage(&event)?;
     let mut other_schema = good.clone();
     other_schema[4] ^= 0xff;

@@ -5,6 +5,7 @@ mod corrections;
 mod emit;
 mod explain;
 mod faults;
+mod gateway;
 mod ingest;
 mod ledger;
 mod plans;

@@ -5,8 +5,9 @@ use e2e::{RawLog, ago, eventually, grant, shared, unique, usage};
 use fluxori_core::id::OrgId;
 use fluxori_core::time::Timestamp;
 use fluxori_core::usage::{UsageEvent, UsageFields};
+use fluxori_ingest::usage_from_json;
 use fluxori_stack::pipeline::Pipeline;
-use fluxori_wire::{encode_usage, usage_from_json};
+use fluxori_wire::encode_usage;
 use serde_json::{Value, json};
 
 /// An event of a producer with this number there.

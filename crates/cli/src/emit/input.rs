@@ -10,7 +10,7 @@ use fluxori_core::id::{
 use fluxori_core::record::MAX_RECORD_BYTES;
 use fluxori_core::time::Timestamp;
 use fluxori_core::usage::{Quantity, UsageEvent};
-use fluxori_wire::usage_from_json;
+use fluxori_ingest::usage_from_json;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 

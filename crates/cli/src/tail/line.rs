@@ -223,7 +223,7 @@ mod tests {
             "provider": "openai", "request_model": "gpt-5", "response_model": "gpt-5-2025-08-07",
             "input_tokens": 10, "cache_read_input_tokens": 4, "output_tokens": 2, "units": {"pages": "1.5"}
         });
-        let event = fluxori_wire::usage_from_json(event, Timestamp::default()).unwrap();
+        let event = fluxori_ingest::usage_from_json(event, Timestamp::default()).unwrap();
         let shown = line(b"acme", &fluxori_wire::encode_usage(&event).unwrap());
         assert_eq!(shown.module(), Some(&event.module));
         assert_eq!(

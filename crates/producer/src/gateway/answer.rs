@@ -1,153 +1,112 @@
-//! Pure: what the caller is told, per item and as a whole.
+//! Pure: our own answer, per item and as a whole.
 
 use axum::Json;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use fluxori_core::id::{EventId, LogId};
-use fluxori_emitter::{Delivered, EmitError};
+use axum::response::{IntoResponse as _, Response};
+use fluxori_emitter::{Accepted, Delivered};
 use fluxori_runtime::http::Problem;
 use fluxori_wire::Position;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::item::{ItemProblem, ORG_NOT_ALLOWED};
-use super::retry_later;
-
-/// The answer to a request, collected item by item.
-pub(super) struct Answer {
-    log_id: LogId,
-    position: Option<Position>,
-    items: Vec<ItemAnswer>,
-}
+use super::RETRY_SECONDS;
+use super::accept::{Outcome, Outcomes};
+use super::refusal::ItemProblem;
 
 /// The answer to one item; `index` counts from 0 in the order of the request.
 #[derive(Debug, Serialize)]
-struct ItemAnswer {
+struct ItemAnswer<'o> {
     index: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
-    event_id: Option<String>,
+    event_id: Option<&'o str>,
     #[serde(flatten)]
-    outcome: Outcome,
+    status: Status<'o>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
-enum Outcome {
-    /// The log has it.
+enum Status<'o> {
     Accepted {
-        /// How: `acknowledged` by the broker.
         accepted: &'static str,
-        position: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        position: Option<String>,
     },
-    /// It will never be taken as it is.
-    Rejected { problem: ItemProblem },
-    /// The log may or may not have it: send it again as it is, under the same id.
-    Unacknowledged { problem: ItemProblem },
+    Rejected {
+        problem: &'o ItemProblem,
+    },
+    Unacknowledged {
+        problem: &'o ItemProblem,
+    },
 }
 
-impl Answer {
-    pub(super) const fn new(log_id: LogId) -> Self {
-        Self { log_id, position: None, items: Vec::new() }
+/// 200 if every event was accepted, else the problem of the whole, with every item in both.
+pub(super) fn answer(outcomes: &Outcomes) -> Response {
+    let counts = outcomes.counts();
+    let items: Vec<_> = outcomes
+        .items
+        .iter()
+        .enumerate()
+        .map(|(index, item)| {
+            let status = match &item.outcome {
+                Outcome::Accepted(Accepted::Spooled) => {
+                    Status::Accepted { accepted: "spooled", position: None }
+                }
+                Outcome::Accepted(Accepted::Acknowledged(Delivered { partition, offset })) => {
+                    let position =
+                        outcomes.log_id.map(|log| Position::of(log, *partition, *offset).to_string());
+                    Status::Accepted { accepted: "acknowledged", position }
+                }
+                Outcome::Rejected(problem) => Status::Rejected { problem },
+                Outcome::Unacknowledged(problem) => Status::Unacknowledged { problem },
+            };
+            ItemAnswer { index, event_id: item.event_id.as_deref(), status }
+        })
+        .collect();
+    let mut members = json!({
+        "accepted": counts.acknowledged + counts.spooled,
+        "rejected": counts.rejected,
+        "position": outcomes.position().map(|position| position.to_string()),
+        "items": items,
+    });
+    if let (Some(members), true) = (members.as_object_mut(), counts.unacknowledged > 0) {
+        members.insert("unacknowledged".to_owned(), counts.unacknowledged.into());
     }
-
-    pub(super) fn accepted(&mut self, event_id: EventId, delivered: Delivered) {
-        let Delivered { partition, offset } = delivered;
-        let position = Position::of(self.log_id, partition, offset).to_string();
-        self.position
-            .get_or_insert_with(|| Position::of(self.log_id, partition, offset))
-            .include(partition, offset);
-        self.push(Some(event_id.to_string()), Outcome::Accepted { accepted: "acknowledged", position });
-    }
-
-    pub(super) fn rejected(&mut self, event_id: Option<String>, problem: ItemProblem) {
-        self.push(event_id, Outcome::Rejected { problem });
-    }
-
-    pub(super) fn unacknowledged(&mut self, event_id: EventId, error: &EmitError) {
-        let problem = ItemProblem::unacknowledged(error);
-        self.push(Some(event_id.to_string()), Outcome::Unacknowledged { problem });
-    }
-
-    /// Counts the items in the service's metrics.
-    pub(super) fn count(&self) {
-        let (accepted, rejected, unacknowledged) = self.counts();
-        for (outcome, count) in
-            [("accepted", accepted), ("rejected", rejected), ("unacknowledged", unacknowledged)]
-        {
-            let count = u64::try_from(count).unwrap_or(u64::MAX);
-            metrics::counter!("producer_events_total", "outcome" => outcome).increment(count);
-        }
-    }
-
-    fn push(&mut self, event_id: Option<String>, outcome: Outcome) {
-        self.items.push(ItemAnswer { index: self.items.len(), event_id, outcome });
-    }
-
-    fn counts(&self) -> (usize, usize, usize) {
-        let count = |of: fn(&Outcome) -> bool| self.items.iter().filter(|item| of(&item.outcome)).count();
-        (
-            count(|outcome| matches!(outcome, Outcome::Accepted { .. })),
-            count(|outcome| matches!(outcome, Outcome::Rejected { .. })),
-            count(|outcome| matches!(outcome, Outcome::Unacknowledged { .. })),
-        )
-    }
-
-    fn is_forbidden(&self) -> bool {
-        self.items.iter().all(
-            |item| matches!(&item.outcome, Outcome::Rejected { problem } if problem.kind == ORG_NOT_ALLOWED),
-        )
-    }
-
-    /// The problem of the request as a whole; none if every item was accepted.
-    fn problem(&self) -> Option<Problem> {
-        let total = self.items.len();
-        match self.counts() {
-            (_, 0, 0) => None,
-            (_, _, unacknowledged) if unacknowledged > 0 => Some(
-                Problem::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "not-acknowledged",
-                    "The broker did not acknowledge every event",
-                )
-                .detail(format!(
-                    "{unacknowledged} of {total} events were not acknowledged; send these again as they are, under \
-                     the same ids: what the log has already counts once"
-                )),
-            ),
-            _ if self.is_forbidden() => Some(
-                Problem::new(StatusCode::FORBIDDEN, ORG_NOT_ALLOWED, "This API key is not for this org")
-                    .detail("every event is of an org that the key may not post for"),
-            ),
-            (_, rejected, _) => Some(
-                Problem::new(
-                    StatusCode::UNPROCESSABLE_ENTITY,
-                    "events-rejected",
-                    "Events were rejected; the others were accepted",
-                )
-                .detail(format!("{rejected} of {total} events were rejected; items says why")),
-            ),
-        }
-    }
+    let (Some(problem), Value::Object(members)) = (problem(outcomes), &members) else {
+        return Json(members).into_response();
+    };
+    members.iter().fold(problem, |problem, (name, value)| problem.with(name, value.clone())).into_response()
 }
 
-impl IntoResponse for Answer {
-    fn into_response(self) -> Response {
-        let problem = self.problem();
-        let (accepted, rejected, unacknowledged) = self.counts();
-        let mut members = json!({
-            "accepted": accepted,
-            "rejected": rejected,
-            "position": self.position.map(|position| position.to_string()),
-            "items": self.items,
-        });
-        if let (Some(members), true) = (members.as_object_mut(), unacknowledged > 0) {
-            members.insert("unacknowledged".to_owned(), unacknowledged.into());
-        }
-        let (Some(problem), Value::Object(members)) = (problem, &members) else {
-            return Json(members).into_response();
-        };
-        let problem =
-            members.iter().fold(problem, |problem, (name, value)| problem.with(name, value.clone()));
-        retry_later(problem.into_response())
+/// The problem of a request as a whole; none if every item was accepted.
+pub(super) fn problem(outcomes: &Outcomes) -> Option<Problem> {
+    let (counts, total) = (outcomes.counts(), outcomes.items.len());
+    if counts.unacknowledged > 0 {
+        let problem = Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not-acknowledged",
+            "Not every event was acknowledged",
+        );
+        return Some(problem.retry_after(RETRY_SECONDS).detail(format!(
+            "{} of {total} events were not acknowledged; send these again as they are, under the same ids: what the log \
+             has already counts once",
+            counts.unacknowledged
+        )));
     }
+    if counts.rejected == 0 {
+        return None;
+    }
+    if let (true, Some(first)) = (counts.forbidden == total, outcomes.first_rejected()) {
+        return Some(
+            Problem::new(StatusCode::FORBIDDEN, first.kind, first.title)
+                .detail("the key may post none of these events; items says why"),
+        );
+    }
+    Some(
+        Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "events-rejected",
+            "Events were rejected; the others were accepted",
+        )
+        .detail(format!("{} of {total} events were rejected; items says why", counts.rejected)),
+    )
 }

@@ -1,54 +1,114 @@
-//! `POST /v1/events`: usage events over HTTP, answered when the broker has them.
+//! Usage events over HTTP, in the formats that callers speak, answered when they are accepted: in the spool on disk, or at the
+//! broker.
 //!
-//! A request walks one way: body -> [`body::split`] items -> [`item::read`] events or problems -> emitter ->
-//! acknowledgements -> [`answer::Answer`].
+//! A request walks one way: [`receive`] (key, limits, body) -> the protocol's [`accept::Items`] -> [`accept::accept`] (the
+//! key's scope, emitter, acknowledgements) -> the protocol's answer. [`protocols`] has one file for each protocol.
 
+mod accept;
 mod answer;
-mod body;
-mod item;
+mod encoding;
+mod items;
+mod prefer;
+mod protocols;
+mod receive;
+mod refusal;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderMap, HeaderValue, header};
-use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
+use chrono::{DateTime, Utc};
 use fluxori_core::digest::Digest;
 use fluxori_core::fold::Halt;
 use fluxori_core::id::LogId;
 use fluxori_core::time::Timestamp;
-use fluxori_emitter::{Delivered, EmitError, Emitter, EmitterOptions};
-use fluxori_runtime::auth::{ApiKeys, Caller};
-use fluxori_runtime::http::{Problem, body_problem};
+use fluxori_emitter::{Durability, EmitError, Emitter, EmitterOptions, SpoolOptions, WhenFull};
+use fluxori_ingest::cloudevents::{Mapping, Rule};
+use fluxori_runtime::auth::ApiKeys;
+use fluxori_runtime::config::{CloudEventsConfig, Config, ProducerConfig, SpoolDurability, WhenSpoolFull};
+use fluxori_runtime::limit::RateLimits;
 use fluxori_runtime::retry::Failure;
-use fluxori_runtime::{Context, clock, retry};
+use fluxori_runtime::{ConfigError, Context, clock, retry};
+use tokio::sync::Semaphore;
 
 use crate::error::ProducerError;
-use answer::Answer;
-use item::ItemProblem;
 
-/// Largest body, in bytes.
-const MAX_BODY_BYTES: usize = 8 << 20;
-/// A record that is not acknowledged in this time is answered with 503.
-const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
+/// An event that is not accepted in this time is answered with 503.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// At the end, how long the broker is waited for with what it does not have yet.
+const LAST_FLUSH: Duration = Duration::from_secs(5);
+/// How often the spool is measured.
+const MEASURE_EVERY: Duration = Duration::from_secs(1);
 /// Callers wait for the answer, so records wait less for others to travel with.
 const LINGER: Duration = Duration::from_millis(2);
 /// One try to read the genesis record.
 const GENESIS_TIMEOUT: Duration = Duration::from_secs(10);
-/// A long body is read without keeping other requests from the thread for more than so many items.
-const ITEMS_AT_ONCE: usize = 100;
+/// After how many seconds to send again what the broker did not take.
+const RETRY_SECONDS: u64 = 5;
 
+/// What requests are handled with; clones share it.
 #[derive(Clone)]
 struct Gateway {
     emitter: Emitter,
     /// Known once the genesis record has been read.
     log: Arc<OnceLock<LogId>>,
-    now: fn() -> Timestamp,
-    delivery_timeout: Duration,
+    keys: ApiKeys,
+    limits: RateLimits,
+    mapping: Arc<Mapping>,
+    /// Large bodies are read no more at once than there are processors.
+    reading: Arc<Semaphore>,
+    max_body_bytes: usize,
+    max_items: usize,
+    /// What is neither on the disk nor at the broker in this time is answered with 503.
+    patience: Duration,
+    clock: fn() -> DateTime<Utc>,
+}
+
+impl Gateway {
+    fn new(emitter: Emitter, config: &Config, clock: fn() -> DateTime<Utc>) -> Result<Self, ConfigError> {
+        let size = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        let (keys, producer) = (&config.api_keys, &config.producer);
+        let max_body_bytes = size(producer.max_body_bytes);
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Ok(Self {
+            emitter,
+            log: Arc::default(),
+            keys: ApiKeys::new(keys),
+            limits: RateLimits::new(
+                producer.rate_limit_per_second,
+                producer.rate_limit_burst,
+                keys,
+                max_body_bytes,
+            ),
+            mapping: Arc::new(mapping(&config.cloudevents)?),
+            reading: Arc::new(Semaphore::new(processors)),
+            max_body_bytes,
+            max_items: size(producer.max_items),
+            patience: PATIENCE,
+            clock,
+        })
+    }
+
+    fn now(&self) -> Timestamp {
+        (self.clock)().into()
+    }
+}
+
+/// The configured rules of CloudEvents.
+fn mapping(config: &CloudEventsConfig) -> Result<Mapping, ConfigError> {
+    let rules: Vec<_> = config
+        .rules
+        .iter()
+        .map(|rule| Rule {
+            when: rule.when.clone(),
+            fields: rule.fields.clone(),
+            defaults: rule.defaults.clone(),
+        })
+        .collect();
+    Mapping::new(&rules).map_err(|problems| {
+        ConfigError::Refused(problems.iter().map(|problem| format!("cloudevents.{problem}")).collect())
+    })
 }
 
 /// The service: listens at once, takes events when the log is known to be the pinned one, ends with the lifecycle.
@@ -58,21 +118,16 @@ pub(crate) async fn serve(context: Context) -> Result<(), ProducerError> {
     let emitter = Emitter::new(EmitterOptions {
         topic: kafka.topic.clone(),
         linger: LINGER,
+        spool: spool(&context.config.producer),
         ..EmitterOptions::new(&kafka.brokers)
     })?;
     if context.config.api_keys.is_empty() {
         tracing::warn!("no api_keys are configured: nobody may post events");
     }
     let ready = context.health.check("log");
-    let gateway = Gateway {
-        emitter: emitter.clone(),
-        log: Arc::default(),
-        now: || clock::now().into(),
-        delivery_timeout: DELIVERY_TIMEOUT,
-    };
+    let gateway = Gateway::new(emitter.clone(), &context.config, clock::now)?;
     let log = Arc::clone(&gateway.log);
-    let router = ApiKeys::new(&context.config.api_keys).protect(routes(gateway));
-    context.serve("producer.listen", context.config.producer.listen, router).await?;
+    context.serve("producer.listen", context.config.producer.listen, routes(gateway)).await?;
 
     ready.not_ready(format!("the genesis record of topic {} was not read yet", kafka.topic));
     let what = format!("read the genesis record of topic {} at {}", kafka.topic, kafka.brokers);
@@ -94,9 +149,47 @@ pub(crate) async fn serve(context: Context) -> Result<(), ProducerError> {
     tracing::info!(%log_id, topic = kafka.topic, producer_id = %emitter.producer_id(), "takes events");
     _ = log.set(log_id);
     ready.ready();
-    // Requests under way wait for their acknowledgements themselves; nothing else is in the queue.
-    soft.cancelled().await;
+    while tokio::time::timeout(MEASURE_EVERY, soft.cancelled()).await.is_err() {
+        measure(&emitter);
+    }
+    // What is in memory would be lost, and what is on the disk would wait for the next process.
+    let flushed = tokio::task::spawn_blocking(move || emitter.flush(LAST_FLUSH)).await;
+    if let Ok(Err(error)) = flushed {
+        tracing::warn!("{error}");
+    }
     Ok(())
+}
+
+/// Where events wait for the broker.
+fn spool(config: &ProducerConfig) -> SpoolOptions {
+    let memory = SpoolOptions::in_memory();
+    let when_full = match config.when_spool_full {
+        WhenSpoolFull::Reject => WhenFull::Reject,
+        WhenSpoolFull::DropOldest => WhenFull::DropOldest,
+    };
+    let on_disk = |folder: &std::path::Path, durability| SpoolOptions {
+        durability,
+        max_bytes: config.spool_max_bytes,
+        when_full,
+        ..SpoolOptions::in_folder(folder)
+    };
+    match (&config.spool_dir, config.durability) {
+        (None, _) | (_, SpoolDurability::None) => SpoolOptions { when_full, ..memory },
+        (Some(folder), SpoolDurability::Process) => on_disk(folder, Durability::Process),
+        (Some(folder), SpoolDurability::Power) => on_disk(folder, Durability::Power),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+fn measure(emitter: &Emitter) {
+    let counts = emitter.counts();
+    metrics::gauge!("producer_spool_events").set(counts.waiting as f64);
+    metrics::gauge!("producer_spool_bytes").set(counts.spool_bytes as f64);
+    for (lost, count) in
+        [("dropped", counts.dropped), ("refused", counts.refused), ("damaged", counts.damaged)]
+    {
+        metrics::counter!("producer_events_lost_total", "reason" => lost).absolute(count);
+    }
 }
 
 /// Another log does not become the right one; everything else may: `credits log init` may be about to run.
@@ -110,77 +203,11 @@ fn judge(error: EmitError) -> Failure<EmitError> {
 
 fn routes(gateway: Gateway) -> Router {
     Router::new()
-        .route("/v1/events", post(post_events))
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .route("/v1/events", post(protocols::events))
+        .route("/api/v1/events", post(protocols::openmeter))
+        .route("/v1/litellm", post(protocols::litellm))
+        .route("/v1/traces", post(protocols::traces))
         .with_state(gateway)
-}
-
-async fn post_events(
-    State(gateway): State<Gateway>,
-    caller: Caller,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Response {
-    match take(&gateway, &caller, &headers, body).await {
-        Ok(answer) => answer.into_response(),
-        Err(problem) => retry_later(problem.into_response()),
-    }
-}
-
-async fn take(
-    gateway: &Gateway,
-    caller: &Caller,
-    headers: &HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Answer, Problem> {
-    let body = body.map_err(|rejection| body_problem(&rejection))?;
-    let items = body::split(headers, &body)?;
-    let Some(log_id) = gateway.log.get() else { return Err(Problem::unavailable("Kafka")) };
-    let now = (gateway.now)();
-    // Everything is handed over before the first acknowledgement is waited for, so that a request is one round trip.
-    let mut handed_over = Vec::with_capacity(items.len());
-    for (index, bytes) in items.into_iter().enumerate() {
-        if index % ITEMS_AT_ONCE == ITEMS_AT_ONCE - 1 {
-            tokio::task::yield_now().await;
-        }
-        handed_over.push(item::read(bytes, caller, now).map(|event| {
-            let event_id = event.event_id;
-            (event_id, gateway.emitter.emit_acknowledged(event))
-        }));
-    }
-    let mut answer = Answer::new(*log_id);
-    let deadline = tokio::time::Instant::now() + gateway.delivery_timeout;
-    for item in handed_over {
-        match item {
-            Ok((event_id, acknowledgement)) => match acknowledged(acknowledgement, deadline).await {
-                Ok(delivered) => answer.accepted(event_id, delivered),
-                Err(error) => match ItemProblem::of_event(&error) {
-                    Some(problem) => answer.rejected(Some(event_id.to_string()), problem),
-                    None => answer.unacknowledged(event_id, &error),
-                },
-            },
-            Err(rejected) => answer.rejected(rejected.event_id, rejected.problem),
-        }
-    }
-    answer.count();
-    Ok(answer)
-}
-
-async fn acknowledged(
-    acknowledgement: impl Future<Output = Result<Delivered, EmitError>>,
-    deadline: tokio::time::Instant,
-) -> Result<Delivered, EmitError> {
-    tokio::time::timeout_at(deadline, acknowledgement).await.unwrap_or_else(|_| {
-        Err(EmitError::NotAcknowledged { brokers: String::new(), reason: "it took too long".to_owned() })
-    })
-}
-
-/// Says when to try again, where trying again makes sense.
-fn retry_later(mut response: Response) -> Response {
-    if response.status() == axum::http::StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
-    }
-    response
 }
 
 #[cfg(test)]

@@ -3,63 +3,99 @@ use axum::http::{Request, StatusCode};
 use fluxori_core::command::{Command, CommandBody, Genesis};
 use fluxori_core::id::{CommandId, GLOBAL_KEY};
 use fluxori_core::record::partition_of;
-use fluxori_runtime::config::{ApiKeyConfig, Sha256Digest};
+use fluxori_runtime::config::{ApiKeyConfig, CloudEventsRule, HttpConfig, ProducerConfig, Sha256Digest};
 use fluxori_stream::{Publisher, PublisherOptions, TopicSpec};
 use fluxori_wire::{Issuer, Position};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tower::ServiceExt as _;
 use uuid::Uuid;
 
+use super::encoding::tests::{gzip, zstd};
 use super::*;
+
+mod limits;
+mod protocols;
+mod spool;
 
 fn noon() -> Timestamp {
     "2026-11-22T12:00:00Z".parse().unwrap()
 }
 
-fn router(options: EmitterOptions, log_id: Option<LogId>) -> Router {
-    let log = OnceLock::new();
+/// Keys by their own names: `all`, `one` (org acme), `narrow` (org acme, module pim, source crm) and `old`, which has
+/// expired.
+fn config() -> Config {
+    let key = |name: &str, org: &str| ApiKeyConfig::new(name, Sha256Digest::of(name.as_bytes()), &[org]);
+    let only = |name: &str| Some(vec![name.to_owned()]);
+    let narrow = ApiKeyConfig { modules: only("pim"), sources: only("crm"), ..key("narrow", "acme") };
+    let old = ApiKeyConfig { expires_at: Some(noon_utc()), ..key("old", "*") };
+    Config { api_keys: vec![key("all", "*"), key("one", "acme"), narrow, old], ..Config::default() }
+}
+
+fn noon_utc() -> DateTime<Utc> {
+    "2026-11-22T12:00:00Z".parse().unwrap()
+}
+
+fn router(options: EmitterOptions, log_id: Option<LogId>, config: &Config) -> Router {
+    let patience = if options.brokers == NOBODY { Duration::from_millis(500) } else { PATIENCE };
+    let gateway = Gateway::new(Emitter::new(options).unwrap(), config, noon_utc).unwrap();
+    let gateway = Gateway { patience, ..gateway };
     if let Some(log_id) = log_id {
-        log.set(log_id).unwrap();
+        gateway.log.set(log_id).unwrap();
     }
-    let emitter = Emitter::new(options).unwrap();
-    let key = |key: &str, orgs: &[&str]| ApiKeyConfig {
-        name: key.to_owned(),
-        sha256: Sha256Digest::of(key.as_bytes()),
-        orgs: orgs.iter().map(|org| (*org).to_owned()).collect(),
-    };
-    ApiKeys::new(&[key("all", &["*"]), key("one", &["acme"])]).protect(routes(Gateway {
-        emitter,
-        log: Arc::new(log),
-        now: noon,
-        delivery_timeout: Duration::from_millis(200),
-    }))
+    routes(gateway)
+}
+
+/// No broker listens there.
+const NOBODY: &str = "127.0.0.1:1";
+
+fn nobody() -> EmitterOptions {
+    EmitterOptions { linger: Duration::ZERO, ..EmitterOptions::new(NOBODY) }
 }
 
 /// No broker: whatever gets as far as the emitter is not acknowledged.
 fn alone() -> Router {
-    let options = EmitterOptions { linger: Duration::ZERO, ..EmitterOptions::new("127.0.0.1:1") };
-    router(options, Some(LogId(Uuid::nil())))
+    alone_with(&config())
+}
+
+fn alone_with(config: &Config) -> Router {
+    router(nobody(), Some(LogId(Uuid::nil())), config)
 }
 
 struct Answered {
     status: StatusCode,
-    content_type: String,
-    retry_after: Option<String>,
+    headers: axum::http::HeaderMap,
+    bytes: Vec<u8>,
+    /// The body, where it is JSON.
     body: Value,
 }
 
-async fn post_as(router: &Router, key: &str, media_type: &str, body: String) -> Answered {
-    let request = Request::post("/v1/events")
-        .header("authorization", format!("Bearer {key}"))
-        .header("content-type", media_type)
-        .body(Body::from(body))
-        .unwrap();
-    let response = router.clone().oneshot(request).await.unwrap();
-    let header = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
-    let (status, retry_after) = (response.status(), header("retry-after"));
-    let content_type = header("content-type").unwrap_or_default();
-    let body = to_bytes(response.into_body(), 64 << 20).await.unwrap();
-    Answered { status, content_type, retry_after, body: serde_json::from_slice(&body).unwrap() }
+impl Answered {
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
+    }
+
+    fn slug(&self) -> &str {
+        let kind = self.body["type"].as_str().unwrap_or_default();
+        kind.strip_prefix("urn:fluxori:problem:").unwrap_or(kind)
+    }
+}
+
+async fn send(router: &Router, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answered {
+    let mut request = Request::post(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let response = router.clone().oneshot(request.body(body.into()).unwrap()).await.unwrap();
+    let (status, headers) = (response.status(), response.headers().clone());
+    let bytes = to_bytes(response.into_body(), 64 << 20).await.unwrap().to_vec();
+    let body = serde_json::from_slice(&bytes).unwrap_or_default();
+    Answered { status, headers, bytes, body }
+}
+
+async fn post_as(router: &Router, key: &str, media_type: &str, body: impl Into<Body>) -> Answered {
+    let key = format!("Bearer {key}");
+    send(router, "/v1/events", &[("authorization", &key), ("content-type", media_type)], body).await
 }
 
 async fn post_json(router: &Router, body: Value) -> Answered {
@@ -71,23 +107,61 @@ fn event(id: &str) -> Value {
            "request_model": "gpt-5", "input_tokens": 10, "output_tokens": 2})
 }
 
-#[tokio::test]
-async fn only_a_configured_key_may_post() {
-    let answered = post_as(&alone(), "wrong", "application/json", event("a").to_string()).await;
-    assert_eq!(answered.status, StatusCode::UNAUTHORIZED);
-    assert_eq!(answered.content_type, "application/problem+json");
+fn changed(mut event: Value, field: &str, value: Value) -> Value {
+    event[field] = value;
+    event
 }
 
 #[tokio::test]
-async fn events_of_another_org_alone_are_forbidden() {
-    let mut other = event("a");
-    other["org_id"] = json!("globex");
-    let answered = post_as(&alone(), "one", "application/json", other.to_string()).await;
-    assert_eq!(answered.status, StatusCode::FORBIDDEN);
-    assert_eq!(answered.body["items"][0]["problem"]["type"], "urn:fluxori:problem:org-not-allowed");
-    let mixed = json!([other, {"event_id": "b"}]).to_string();
-    let answered = post_as(&alone(), "one", "application/json", mixed).await;
-    assert_eq!(answered.status, StatusCode::UNPROCESSABLE_ENTITY);
+async fn only_a_configured_key_that_has_not_expired_may_post_and_is_told_why() {
+    let router = alone();
+    for (key, slug) in [("wrong", "unknown-key"), ("", "no-key"), ("old", "expired-key")] {
+        for path in ["/v1/events", "/api/v1/events", "/v1/litellm", "/v1/traces"] {
+            let authorization = format!("Bearer {key}");
+            let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
+            let answered = send(&router, path, &headers, event("a").to_string()).await;
+            assert_eq!(answered.status, StatusCode::UNAUTHORIZED, "{path}");
+            assert_eq!(answered.header("www-authenticate"), "Bearer");
+            if path == "/v1/traces" {
+                assert_eq!(answered.body["code"], 16);
+            } else {
+                assert_eq!(answered.header("content-type"), "application/problem+json");
+                assert_eq!(answered.slug(), slug, "{path}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_event_of_another_org_module_or_source_is_forbidden_item_by_item() {
+    let router = alone();
+    let ours = changed(event("a"), "source", json!("crm"));
+    for (field, slug) in
+        [("org_id", "org-not-allowed"), ("module", "module-not-allowed"), ("source", "source-not-allowed")]
+    {
+        let other = changed(ours.clone(), field, json!("other"));
+        let answered = post_as(&router, "narrow", "application/json", other.to_string()).await;
+        assert_eq!((answered.status, answered.slug()), (StatusCode::FORBIDDEN, slug), "{field}");
+        let problem = &answered.body["items"][0]["problem"];
+        assert_eq!(problem["type"], format!("urn:fluxori:problem:{slug}"));
+        assert_eq!(problem["field"], field);
+        let mixed = json!([other, {"event_id": "b"}]).to_string();
+        let answered = post_as(&router, "narrow", "application/json", mixed).await;
+        assert_eq!(answered.status, StatusCode::UNPROCESSABLE_ENTITY);
+    }
+    // With nobody else in it the event gets as far as the broker, which is not there.
+    let answered = post_as(&router, "narrow", "application/json", ours.to_string()).await;
+    assert_eq!(answered.status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn what_an_event_does_not_say_is_what_its_key_is_for() {
+    let mut event = event("a");
+    event.as_object_mut().unwrap().retain(|name, _| name != "org_id" && name != "module");
+    let answered = post_as(&alone(), "narrow", "application/json", event.to_string()).await;
+    assert_eq!(answered.body["items"][0]["status"], "unacknowledged", "{}", answered.body);
+    let answered = post_as(&alone(), "one", "application/json", event.to_string()).await;
+    assert_eq!(answered.body["items"][0]["problem"]["field"], "module");
 }
 
 #[tokio::test]
@@ -96,7 +170,7 @@ async fn a_body_that_is_no_json_too_large_or_of_another_type_is_refused_as_a_who
     for (media_type, body, status) in [
         ("application/json", "{".to_owned(), StatusCode::BAD_REQUEST),
         ("application/x-www-form-urlencoded", "{}".to_owned(), StatusCode::UNSUPPORTED_MEDIA_TYPE),
-        ("application/x-ndjson", "x".repeat(MAX_BODY_BYTES + 1), StatusCode::PAYLOAD_TOO_LARGE),
+        ("application/x-ndjson", "x".repeat((8 << 20) + 1), StatusCode::PAYLOAD_TOO_LARGE),
         ("application/x-ndjson", "{}\n".repeat(10_001), StatusCode::PAYLOAD_TOO_LARGE),
     ] {
         let answered = post_as(&router, "all", media_type, body).await;
@@ -107,34 +181,35 @@ async fn a_body_that_is_no_json_too_large_or_of_another_type_is_refused_as_a_who
 
 #[tokio::test]
 async fn rejected_items_say_which_and_why() {
-    let mut negative = event("a");
-    negative["output_tokens"] = json!(-1);
-    let mut future = event("b");
-    future["occurred_at"] = json!("2026-11-22T13:00:00Z");
-    let lines = format!("{negative}\nnot json\n\n{future}\n");
+    let negative = changed(event("a"), "output_tokens", json!(-1));
+    let future = changed(event("b"), "occurred_at", json!("2026-11-22T13:00:00Z"));
+    let twice = event("c").to_string().replace("\"org_id\"", "\"org_id\":\"x\",\"org_id\"");
+    let lines = format!("{negative}\nnot json\n\n{future}\n{twice}\n");
     let answered = post_as(&alone(), "all", "application/x-ndjson", lines).await;
     assert_eq!(answered.status, StatusCode::UNPROCESSABLE_ENTITY);
-    assert_eq!(answered.content_type, "application/problem+json");
-    assert_eq!(answered.body["type"], "urn:fluxori:problem:events-rejected");
-    assert_eq!((&answered.body["accepted"], &answered.body["rejected"]), (&json!(0), &json!(3)));
+    assert_eq!(answered.header("content-type"), "application/problem+json");
+    assert_eq!(answered.slug(), "events-rejected");
+    assert_eq!((&answered.body["accepted"], &answered.body["rejected"]), (&json!(0), &json!(4)));
     assert_eq!(answered.body["position"], Value::Null);
     assert_eq!(
         answered.body["items"][0],
         json!({"index": 0, "event_id": "a", "status": "rejected", "problem": {
-            "type": "urn:fluxori:problem:invalid", "title": "A quantity is not possible",
+            "type": "urn:fluxori:problem:invalid", "title": "The event is not valid",
             "detail": "output_tokens is negative", "field": "output_tokens"}})
     );
     assert_eq!(answered.body["items"][1]["problem"]["type"], "urn:fluxori:problem:not-json");
     let future = &answered.body["items"][2];
     assert_eq!((&future["index"], &future["problem"]["field"]), (&json!(2), &json!("occurred_at")));
     assert_eq!(future["problem"]["type"], "urn:fluxori:problem:occurred-in-future");
+    let twice = &answered.body["items"][3]["problem"];
+    assert_eq!((&twice["field"], &twice["type"]), (&json!("org_id"), &json!("urn:fluxori:problem:not-json")));
 }
 
 #[tokio::test]
 async fn what_the_broker_does_not_acknowledge_is_503_with_the_items_to_send_again() {
     let answered = post_json(&alone(), json!([event("a"), {"event_id": "b"}])).await;
     assert_eq!(answered.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(answered.retry_after.as_deref(), Some("5"));
+    assert_eq!(answered.header("retry-after"), "5");
     assert_eq!(answered.body["unacknowledged"], 1);
     assert_eq!(answered.body["items"][0]["status"], "unacknowledged");
     assert_eq!(answered.body["items"][1]["status"], "rejected");
@@ -142,9 +217,9 @@ async fn what_the_broker_does_not_acknowledge_is_503_with_the_items_to_send_agai
 
 #[tokio::test]
 async fn nothing_is_taken_before_the_log_is_known() {
-    let answered = post_json(&router(EmitterOptions::new("127.0.0.1:1"), None), event("a")).await;
+    let answered = post_json(&router(nobody(), None, &config()), event("a")).await;
     assert_eq!(answered.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(answered.retry_after.as_deref(), Some("5"));
+    assert_eq!(answered.header("retry-after"), "5");
 }
 
 /// A log of its own on the broker that `KAFKA_BROKERS` names.
@@ -190,7 +265,7 @@ async fn good_items_are_acknowledged_with_their_positions_beside_bad_ones() {
     });
     assert_eq!(identity.await.unwrap().unwrap().genesis.log_id, log_id);
 
-    let router = router(options, Some(log_id));
+    let router = router(options, Some(log_id), &config());
     let one = post_json(&router, event("call-1")).await;
     assert_eq!(one.status, StatusCode::OK, "{}", one.body);
     let partition = partition_of(b"acme", 4);
@@ -221,4 +296,15 @@ async fn good_items_are_acknowledged_with_their_positions_beside_bad_ones() {
     assert_eq!((many.status, &many.body["accepted"]), (StatusCode::OK, &json!(1_000)));
     let position: Position = many.body["position"].as_str().unwrap().parse().unwrap();
     assert_eq!(position.offsets.len(), 4, "one token covers all partitions");
+
+    let text = event("call-4").to_string();
+    for (encoding, packed) in [("gzip", gzip(text.as_bytes())), ("zstd", zstd(text.as_bytes()))] {
+        let headers = [
+            ("authorization", "Bearer all"),
+            ("content-type", "application/json"),
+            ("content-encoding", encoding),
+        ];
+        let answered = send(&router, "/v1/events", &headers, packed).await;
+        assert_eq!((answered.status, &answered.body["accepted"]), (StatusCode::OK, &json!(1)), "{encoding}");
+    }
 }

@@ -18,8 +18,9 @@ use serde::de::DeserializeOwned;
 
 pub use layers::Sources;
 pub use sections::{
-    AnalyticsConfig, ApiKeyConfig, CliConfig, ClickHouseConfig, EdgeConfig, KafkaConfig, LedgerConfig,
-    LogConfig, LogFormat, PostgresConfig, ProducerConfig, SchedulerConfig, TelemetryConfig,
+    AnalyticsConfig, ApiKeyConfig, CliConfig, ClickHouseConfig, CloudEventsConfig, CloudEventsRule,
+    EdgeConfig, HttpConfig, KafkaConfig, LedgerConfig, LogConfig, LogFormat, PostgresConfig, ProducerConfig,
+    SchedulerConfig, SpoolDurability, TelemetryConfig, WhenSpoolFull,
 };
 pub use values::{Secret, Sha256Digest};
 
@@ -36,8 +37,12 @@ pub struct Config {
     pub log: LogConfig,
     /// Log lines.
     pub telemetry: TelemetryConfig,
+    /// Connections and bodies of every service that is called over HTTP.
+    pub http: HttpConfig,
     /// The HTTP front of the log.
     pub producer: ProducerConfig,
+    /// How CloudEvents are read as usage.
+    pub cloudevents: CloudEventsConfig,
     /// The ledger consumer.
     pub ledger: LedgerConfig,
     /// The analytics consumer.
@@ -90,7 +95,9 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
         clickhouse: section(&merged, "clickhouse", &mut problems),
         log: section(&merged, "log", &mut problems),
         telemetry: section(&merged, "telemetry", &mut problems),
+        http: section(&merged, "http", &mut problems),
         producer: section(&merged, "producer", &mut problems),
+        cloudevents: section(&merged, "cloudevents", &mut problems),
         ledger: section(&merged, "ledger", &mut problems),
         analytics: section(&merged, "analytics", &mut problems),
         scheduler: section(&merged, "scheduler", &mut problems),
@@ -167,6 +174,8 @@ impl Config {
         self.kafka.validate(problems);
         self.postgres.validate(problems);
         self.clickhouse.validate(problems);
+        self.http.validate(problems);
+        self.producer.validate(problems);
         self.ledger.validate(problems);
         self.analytics.validate(problems);
         self.scheduler.validate(problems);

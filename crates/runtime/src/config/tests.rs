@@ -132,6 +132,79 @@ fn api_keys_come_as_tables_or_as_a_json_array() {
 }
 
 #[test]
+fn a_key_may_be_bound_to_modules_and_sources_and_end() {
+    let table = |more: &str| {
+        let name = format!("bound-keys-{}", more.len());
+        let head = format!("[[api_keys]]\nname = \"demo\"\nsha256 = \"{DIGEST}\"\norgs = [\"acme\"]\n");
+        let file = TempFile::new(&name, &format!("{head}{more}"));
+        load(&Sources { file: Some(file.0.clone()), env: Vec::new() }).map_err(|error| error.to_string())
+    };
+    let free = &table("").unwrap().api_keys[0];
+    assert_eq!((&free.modules, &free.sources, free.expires_at), (&None, &None, None));
+    let more =
+        "modules = [\"pim\"]\nsources = [\"crm\", \"shop\"]\nexpires_at = \"2027-01-31T01:00:00+01:00\"\n";
+    let bound = &table(more).unwrap().api_keys[0];
+    assert_eq!(bound.modules.as_deref().unwrap(), ["pim"]);
+    assert_eq!(bound.sources.as_deref().unwrap(), ["crm", "shop"]);
+    assert_eq!(bound.expires_at.unwrap().to_rfc3339(), "2027-01-31T00:00:00+00:00");
+    assert!(
+        table("modules = []\n")
+            .unwrap_err()
+            .contains("api_keys[0].modules is empty; list names, or leave it out")
+    );
+    assert!(table("expires_at = \"soon\"\n").unwrap_err().contains("\"soon\" is no time; write one such as"));
+}
+
+#[test]
+fn rules_of_cloudevents_are_read_with_paths_one_or_several() {
+    let text = "[[cloudevents.rules]]\n\
+        when = { type = \"image.*\", \"data.size\" = [\"hd\", \"sd\"] }\n\
+        fields = { org_id = \"tenant\", request_model = [\"data.modelName\", \"data.engine\"] }\n\
+        defaults = { provider = \"openai\" }\n";
+    let file = TempFile::new("cloudevents", text);
+    let config = load(&Sources { file: Some(file.0.clone()), env: Vec::new() }).unwrap();
+    let [rule] = config.cloudevents.rules.as_slice() else { panic!("{:?}", config.cloudevents) };
+    assert_eq!(rule.when["type"], ["image.*"]);
+    assert_eq!(rule.when["data.size"], ["hd", "sd"]);
+    assert_eq!(rule.fields["request_model"], ["data.modelName", "data.engine"]);
+    assert_eq!(rule.defaults["provider"], "openai");
+    let json = r#"[{"fields": {"org_id": "tenant"}, "default": {}}]"#;
+    let text = load(&env(&[("FLUXORI__CLOUDEVENTS__RULES", json)])).unwrap_err().to_string();
+    assert!(text.contains("unknown field `default`") && text.contains("cloudevents"), "{text}");
+}
+
+#[test]
+fn limits_and_the_spool_are_checked_by_name() {
+    let text = load(&env(&[
+        ("FLUXORI__HTTP__MAX_CONNECTIONS", "0"),
+        ("FLUXORI__PRODUCER__MAX_BODY_BYTES", "1"),
+        ("FLUXORI__PRODUCER__DURABILITY", "forever"),
+        ("FLUXORI__PRODUCER__WHEN_SPOOL_FULL", "panic"),
+    ]))
+    .unwrap_err()
+    .to_string();
+    for part in [
+        "http.max_connections = 0 is out of range",
+        "producer.max_body_bytes = 1 is out of range",
+        "\"forever\" is no durability; choose power, process or none",
+        "\"panic\" is no policy for a full spool; choose reject or drop_oldest",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in:\n{text}");
+    }
+    let config = load(&env(&[
+        ("FLUXORI__PRODUCER__SPOOL_DIR", "/spool"),
+        ("FLUXORI__PRODUCER__DURABILITY", "process"),
+        ("FLUXORI__PRODUCER__WHEN_SPOOL_FULL", "drop_oldest"),
+    ]));
+    let producer = config.unwrap().producer;
+    assert_eq!(producer.spool_dir.as_deref(), Some(std::path::Path::new("/spool")));
+    assert_eq!(
+        (producer.durability, producer.when_spool_full),
+        (SpoolDurability::Process, WhenSpoolFull::DropOldest)
+    );
+}
+
+#[test]
 fn a_service_is_told_how_to_name_what_it_cannot_do_without() {
     let config = Config::default();
     assert!(config.require_kafka().unwrap_err().to_string().contains("set KAFKA_BROKERS=host:port"));

@@ -1,9 +1,10 @@
 //! The HTTP surface that the services share: RFC 9457 problems, extractors that answer with them,
 //! and a layer that counts and times requests.
 
+mod body;
 mod problem;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody, JsonRejection, QueryRejection};
@@ -15,20 +16,23 @@ use axum::response::Response;
 use serde::de::DeserializeOwned;
 use tracing::Instrument;
 
+pub use body::{BodyTooSlow, body_too_large, discard, read_body};
 pub(crate) use problem::Chain;
 pub use problem::Problem;
 
 /// Finishes a router: unknown paths and methods answer with problems, bodies over `max_body_bytes`
-/// are refused with 413, requests get a span and are counted and timed by method, route and status.
-pub fn finish(router: Router, max_body_bytes: usize) -> Router {
+/// are refused with 413 and those that take longer than `body_timeout` with 408, requests get a span and are counted and
+/// timed by method, route and status.
+pub fn finish(router: Router, max_body_bytes: usize, body_timeout: Duration) -> Router {
     router
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .layer(DefaultBodyLimit::max(max_body_bytes))
+        .layer(middleware::from_fn_with_state(body_timeout, body::in_time))
         .layer(middleware::from_fn(observe))
 }
 
-/// A JSON body. Refused with a problem: 400 no JSON, 413 too large, 415 another content type,
+/// A JSON body. Refused with a problem: 400 no JSON, 408 too slow, 413 too large, 415 another content type,
 /// 422 JSON of another shape.
 #[derive(Clone, Copy, Debug)]
 pub struct JsonBody<T>(pub T);
@@ -59,15 +63,14 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for QueryParams<T>
     }
 }
 
-/// The problem for a body that could not be read; 413 if it is too large.
+/// The problem for a body that could not be read; 413 if it is too large, 408 if it did not end in time.
 pub fn body_problem(rejection: &BytesRejection) -> Problem {
     match rejection {
         BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => {
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large")
                 .detail("send fewer items in one request")
         }
-        _ => Problem::new(StatusCode::BAD_REQUEST, "body-unreadable", "The body could not be read")
-            .detail(rejection.body_text()),
+        other => body::body_unreadable(other),
     }
 }
 

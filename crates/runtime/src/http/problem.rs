@@ -8,10 +8,14 @@ use serde_json::{Map, Value};
 /// An RFC 9457 problem, sent as `application/problem+json`.
 ///
 /// The type is `urn:fluxori:problem:SLUG`, or `about:blank` where the status says it all. Extension
-/// members lie beside the standard ones.
+/// members lie beside the standard ones. It is small to pass around, because it is the error of much.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(transparent)]
 #[must_use]
-pub struct Problem {
+pub struct Problem(Box<Members>);
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Members {
     #[serde(rename = "type")]
     kind: String,
     title: String,
@@ -23,25 +27,30 @@ pub struct Problem {
     instance: Option<String>,
     #[serde(flatten)]
     extensions: Map<String, Value>,
+    #[serde(skip)]
+    retry_after_seconds: Option<u64>,
 }
 
 impl Problem {
     /// A problem of our own kind; `slug` is its stable name, `title` the same for all its instances.
     pub fn new(status: StatusCode, slug: &str, title: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Members {
             kind: format!("urn:fluxori:problem:{slug}"),
             title: title.into(),
             status,
             detail: None,
             instance: None,
             extensions: Map::new(),
-        }
+            retry_after_seconds: None,
+        }))
     }
 
     /// A problem that its status explains.
     pub fn of_status(status: StatusCode) -> Self {
         let title = status.canonical_reason().unwrap_or("Error").to_owned();
-        Self { kind: "about:blank".into(), title, ..Self::new(status, "", "") }
+        let mut problem = Self::new(status, "", title);
+        problem.0.kind = "about:blank".into();
+        problem
     }
 
     /// An error of ours (500): logged here with its chain of causes, and sent without them. `instance`
@@ -62,35 +71,53 @@ impl Problem {
 
     /// Says what is wrong in this instance and how to mend it.
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
-        self.detail = Some(detail.into());
+        self.0.detail = Some(detail.into());
         self
     }
 
     /// Names this instance by a URI.
     pub fn instance(mut self, instance: impl Into<String>) -> Self {
-        self.instance = Some(instance.into());
+        self.0.instance = Some(instance.into());
         self
     }
 
     /// Adds an extension member. A name of a standard member is ignored.
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         if !matches!(name, "type" | "title" | "status" | "detail" | "instance") {
-            self.extensions.insert(name.to_owned(), value.into());
+            self.0.extensions.insert(name.to_owned(), value.into());
         }
         self
+    }
+
+    /// Says after how many seconds to try again, in the header `Retry-After`.
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.0.retry_after_seconds = Some(seconds);
+        self
+    }
+
+    /// What is wrong in this instance, or else the title of its kind.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        self.0.detail.as_deref().unwrap_or(&self.0.title)
+    }
+
+    /// The name of its kind, as [`Self::new`] was given it; empty where the status says it all.
+    #[must_use]
+    pub fn slug(&self) -> &str {
+        self.0.kind.strip_prefix("urn:fluxori:problem:").unwrap_or_default()
     }
 
     /// The status that it is sent with.
     #[must_use]
     pub fn status(&self) -> StatusCode {
-        self.status
+        self.0.status
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.status.as_u16(), self.title)?;
-        self.detail.as_ref().map_or(Ok(()), |detail| write!(f, ": {detail}"))
+        write!(f, "{} {}", self.0.status.as_u16(), self.0.title)?;
+        self.0.detail.as_ref().map_or(Ok(()), |detail| write!(f, ": {detail}"))
     }
 }
 
@@ -99,11 +126,18 @@ impl std::error::Error for Problem {}
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let body = serde_json::to_vec(&self).unwrap_or_default();
-        let mut response = (self.status, body).into_response();
+        let mut response = (self.0.status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if self.status == StatusCode::UNAUTHORIZED {
+        if self.0.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.0.status == StatusCode::REQUEST_TIMEOUT {
+            // The rest of the request may still come, and would be taken for the next one.
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if let Some(seconds) = self.0.retry_after_seconds {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }

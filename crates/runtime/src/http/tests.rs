@@ -15,11 +15,15 @@ struct Body {
 /// Serves a small router and sends it one request as raw bytes.
 async fn answer(head: &str, body: &str) -> (u16, String, Value) {
     let echo = post(async |JsonBody(body): JsonBody<Body>| body.count.to_string());
-    let router = finish(Router::new().route("/echo", echo), 64);
+    let router = finish(Router::new().route("/echo", echo), 64, Duration::from_millis(200));
     let listener = crate::bind("127.0.0.1:0".parse().unwrap(), "test.listen").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    let server = tokio::spawn(crate::serve(listener, router, stop.clone()));
+    let server = {
+        let stop = stop.clone();
+        let http = crate::config::HttpConfig::default();
+        tokio::spawn(async move { crate::serve(listener, router, &http, stop).await })
+    };
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let request =
         format!("{head}\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());
@@ -27,7 +31,7 @@ async fn answer(head: &str, body: &str) -> (u16, String, Value) {
     let mut text = String::new();
     stream.read_to_string(&mut text).await.unwrap();
     stop.cancel();
-    server.await.unwrap().unwrap();
+    server.await.unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     (status, head.to_lowercase(), serde_json::from_str(body).unwrap_or_default())

@@ -217,6 +217,11 @@ impl Pipeline {
         self.start_as(service, service, &[])
     }
 
+    /// Starts a service at its address, with some settings changed.
+    pub fn start_with(&self, service: &str, settings: &[(&str, &str)]) -> Result<()> {
+        self.start_as(service, service, settings)
+    }
+
     /// Starts a further instance of a service, at an address of its own, with some settings changed.
     pub fn start_instance(&self, service: &str, instance: &str, settings: &[(&str, &str)]) -> Result<()> {
         let section = SERVICES.iter().find(|(name, _)| *name == service).map(|(_, section)| *section);

@@ -20,7 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// A Kafka of its own, because the others' tests need theirs, and the ledger consumer on it.
 fn with_own_kafka() -> Result<(Server, Pipeline)> {
     let server = Server::kafka(&server_options()?)?;
-    let pipeline = pipeline_at(Endpoints { kafka_brokers: server.endpoint().to_owned(), ..endpoints()? }, &[])?;
+    let pipeline =
+        pipeline_at(Endpoints { kafka_brokers: server.endpoint().to_owned(), ..endpoints()? }, &[])?;
     pipeline.start("ledger-consumer")?;
     pipeline.wait_ready("ledger-consumer")?;
     apply_rates(&pipeline)?;
