@@ -250,6 +250,7 @@ fn a_batch_that_is_asked_for_twice_is_charged_once() {
             payload["call_type"] = json!("aretrieve_batch");
             if name == "rerank" {
                 payload["response"] = json!({"id": "batch_abc", "status": "in_progress", "usage": null});
+                payload["metadata"]["usage_object"] = json!({"prompt_tokens": 0, "completion_tokens": 0});
             }
             payload["litellm_call_id"] = json!(call);
         }))
@@ -285,7 +286,9 @@ fn failed_attempts_are_events_of_their_own_and_not_in_the_way_of_the_success() {
 }
 
 #[test]
-fn what_came_from_litellms_cache_costs_nothing() {
+fn what_came_from_litellms_cache_or_was_paid_by_the_client_costs_nothing() {
+    let subscribed = |payload: &mut Value| payload["metadata"]["used_client_oauth_token"] = json!(true);
+    assert!(read(&changed("anthropic_messages", subscribed)).own_key);
     let event = read(&payload("cache_hit"));
     assert!(event.served_from_cache);
     assert_eq!(used(&event), "in 1117, read 1024, out 146, reasoning 64");
