@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fluxori_core::id::EventId;
 use tokio::sync::{oneshot, watch};
@@ -17,8 +17,19 @@ type Answer = Result<Delivered, EmitError>;
 #[derive(Debug)]
 pub struct Receipt {
     pub(crate) event_id: EventId,
+    pub(crate) index: u64,
     pub(crate) spooled: Spooled,
     pub(crate) acknowledgement: Acknowledgement,
+    pub(crate) waiting: Arc<Waiting>,
+}
+
+impl Drop for Receipt {
+    /// While the broker is away, nobody is remembered who does not wait.
+    fn drop(&mut self) {
+        if matches!(self.acknowledgement, Acknowledgement::Pending(_)) {
+            self.waiting.forget(self.index);
+        }
+    }
 }
 
 /// When an event counts as spooled.
@@ -115,6 +126,12 @@ impl Waiting {
         self.senders().insert(index, sender);
         self.count.fetch_add(1, Ordering::Release);
         receiver
+    }
+
+    fn forget(&self, index: u64) {
+        if self.senders().remove(&index).is_some() {
+            self.count.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 
     pub(crate) fn answer(&self, index: u64, answer: impl FnOnce() -> Answer) {
