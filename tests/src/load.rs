@@ -3,6 +3,7 @@
 //! What an event costs is computed in `load/usage.rs` alone, from the figures of the rate card's first models, and never
 //! with the product's own arithmetic.
 
+mod source;
 mod usage;
 
 use std::collections::BTreeMap;
@@ -15,17 +16,14 @@ use anyhow::{Context, Result, bail, ensure};
 use fluxori_core::record::partition_of;
 use fluxori_stack::pipeline::Pipeline;
 use fluxori_stream::{Publisher, StreamError};
-use fluxori_wire::Issuer;
-use rand::rngs::StdRng;
-use rand::{RngExt as _, SeedableRng as _};
+use rand::RngExt as _;
 
+pub use source::{Cost, Source};
 use usage::GRANTED;
 pub use usage::{event, millionths, opening};
 
-use crate::{PARTITIONS, publisher_options, sql, try_sql, unique, verify};
+use crate::{PARTITIONS, publisher_options, sql, try_sql, verify};
 
-/// Orgs in each partition.
-const ORGS_PER_PARTITION: usize = 3;
 /// So many events are handed over before their acknowledgements are waited for.
 const CHUNK: usize = 250;
 /// One record in so many is published twice: in the same chunk, or some chunks later.
@@ -69,24 +67,17 @@ impl Load {
     /// # Errors
     /// The CLI's key cannot be read, or Kafka is away.
     pub fn begin(pipeline: &Pipeline, in_flight: u64, seed: u64) -> Result<Self> {
-        let orgs = orgs()?;
+        let source = Source::open(pipeline, seed)?;
         let publisher = Publisher::new(&publisher_options(pipeline)?)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let issuer = Issuer::read(&pipeline.keys_folder().join("cli.key"))?;
-        for org in &orgs {
-            let grant = opening(&issuer, org)?;
-            runtime.block_on(publisher.publish(partition(org)?, org.as_bytes(), &grant))?;
-        }
         let progress = Arc::new(Progress::default());
         let flow = Flow {
-            orgs,
+            source,
             publisher,
             runtime,
             database: pipeline.owner_url().to_owned(),
-            random: StdRng::seed_from_u64(seed),
             progress: Arc::clone(&progress),
             in_flight,
-            emitted: Emitted::default(),
             remembered: Vec::new(),
         };
         Ok(Self { progress, flow: std::thread::spawn(move || flow.run()) })
@@ -217,14 +208,12 @@ impl Emitted {
 }
 
 struct Flow {
-    orgs: Vec<String>,
+    source: Source,
     publisher: Publisher,
     runtime: tokio::runtime::Runtime,
     database: String,
-    random: StdRng,
     progress: Arc<Progress>,
     in_flight: u64,
-    emitted: Emitted,
     /// Records of late, to be published again.
     remembered: Vec<(String, Vec<u8>)>,
 }
@@ -247,7 +236,7 @@ impl Flow {
                 std::thread::sleep(Duration::from_millis(10));
             }
         }
-        Ok(self.emitted)
+        Ok(self.source.into_emitted())
     }
 
     /// Emits a chunk: in any order, since producers' clocks and retries keep none, and some records a second time. What is
@@ -255,25 +244,23 @@ impl Flow {
     fn emit_chunk(&mut self) -> Result<()> {
         let mut records = Vec::with_capacity(CHUNK);
         for _ in 0..CHUNK {
-            let chosen = self.random.random_range(0..self.orgs.len());
-            let org = self.orgs.get(chosen).context("no org")?.clone();
-            let (event, credits) = event(&org, &mut self.random)?;
-            let used = self.emitted.orgs.entry(org.clone()).or_default();
-            used.events += 1;
-            used.credits += credits;
-            let record = (org, fluxori_wire::encode_usage(&event)?);
+            let (event, cost) = self.source.next()?;
+            let record = (event.org_id.to_string(), fluxori_wire::encode_usage(&event)?);
+            self.source.accepted(cost);
+            let random = self.source.random();
             if self.remembered.len() < REMEMBERED {
                 self.remembered.push(record.clone());
-            } else if let Some(place) = self.remembered.get_mut(self.random.random_range(0..REMEMBERED)) {
+            } else if let Some(place) = self.remembered.get_mut(random.random_range(0..REMEMBERED)) {
                 *place = record.clone();
             }
-            if self.random.random_range(0..DUPLICATE_EVERY) == 0 {
-                let earlier = self.remembered.get(self.random.random_range(0..self.remembered.len()));
-                let again = if self.random.random() { earlier.unwrap_or(&record) } else { &record };
+            if random.random_range(0..DUPLICATE_EVERY) == 0 {
+                let earlier = self.remembered.get(random.random_range(0..self.remembered.len()));
+                let again = if random.random() { earlier.unwrap_or(&record) } else { &record };
                 records.push(again.clone());
-                self.emitted.duplicates += 1;
+                self.source.duplicated();
             }
-            records.insert(self.random.random_range(0..=records.len()), record);
+            let random = self.source.random();
+            records.insert(random.random_range(0..=records.len()), record);
         }
         self.runtime.block_on(async {
             while !records.is_empty() {
@@ -306,18 +293,6 @@ fn debited(database: &str) -> Result<u64> {
 
 fn partition(org: &str) -> Result<i32> {
     Ok(partition_of(org.as_bytes(), i32::try_from(PARTITIONS)?))
-}
-
-/// New names, as many in every partition.
-fn orgs() -> Result<Vec<String>> {
-    let mut of_partitions: BTreeMap<i32, Vec<String>> = BTreeMap::new();
-    while of_partitions.values().filter(|orgs| orgs.len() >= ORGS_PER_PARTITION).count()
-        < usize::try_from(PARTITIONS)?
-    {
-        let org = unique("load");
-        of_partitions.entry(partition(&org)?).or_default().push(org);
-    }
-    Ok(of_partitions.into_values().flat_map(|orgs| orgs.into_iter().take(ORGS_PER_PARTITION)).collect())
 }
 
 /// A seed to be printed, from the environment (`FLUXORI_SEED`) or new.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fluxori_analytics::{AnalyticsError, KeptKind, KeptRecord, Loaded, Needed, RangeRows};
+use fluxori_analytics::{AnalyticsError, Arrival, KeptKind, KeptRecord, Loaded, Needed, RangeRows};
 use fluxori_core::command::CommandBody;
 use fluxori_core::digest::Digest;
 use fluxori_core::fold::{Admission, Context, Halt, KnownEvent, Past};
@@ -192,6 +192,7 @@ impl Admitter {
         let watched = self.remember(records, loaded)?;
         let mut out = Output::new(watched);
         for (raw, record) in batch.iter().zip(records) {
+            out.rows.arrivals.extend(arrival(&raw, record));
             let admission = self.context.admit(&mut self.past, record)?;
             out.take(&raw, record.append_time, admission)?;
         }
@@ -230,4 +231,14 @@ impl Admitter {
         }
         Ok(watched)
     }
+}
+
+/// Usage that came, whatever it turns out to be: a duplicate and what lands in the quarantine are not missing.
+fn arrival(raw: &fluxori_stream::Record<'_>, record: &Record) -> Option<Arrival> {
+    let (producer, number) = match &record.body {
+        Body::Usage(event) => (event.producer_id.clone(), event.producer_seq),
+        Body::Unreadable(..) => fluxori_wire::producer_of(raw.value.unwrap_or_default())?,
+        Body::Command(_) | Body::Tick => return None,
+    };
+    Some(Arrival { append_time: record.append_time, producer, number })
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use clickhouse::RowWrite;
 use clickhouse::error::Error;
 
+use crate::arrivals::{ActivityRow, NumbersRow, activity, numbers};
 use crate::rows::{KeptRow, UsageRow};
 use crate::{Analytics, AnalyticsError, LogRange, RangeRows};
 
@@ -46,6 +47,9 @@ impl Analytics {
     pub async fn insert_range(&self, range: &LogRange, rows: &RangeRows) -> Result<Inserted, AnalyticsError> {
         let kept = rows.kept.iter().map(|record| KeptRow::new(range.partition, record));
         self.insert::<KeptRow>(range, "admission_records", kept).await?;
+        let (numbers, activity) = (numbers(&rows.arrivals), activity(&rows.arrivals));
+        self.insert::<NumbersRow<'_>>(range, "producer_numbers", numbers.into_iter()).await?;
+        self.insert::<ActivityRow<'_>>(range, "producer_activity", activity.into_iter()).await?;
         let usage = rows.usage.iter().map(|at| UsageRow::new(range.partition, at));
         self.insert::<UsageRow<'_>>(range, "credit_usage_log", usage).await?;
         Ok(Inserted { usage: rows.usage.len(), kept: rows.kept.len() })

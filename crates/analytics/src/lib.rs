@@ -5,10 +5,12 @@
 //! same range counts once however often and by whomever it is inserted.
 
 mod admission;
+mod arrivals;
 mod client;
 mod error;
 mod ingest;
 mod migrations;
+mod producers;
 mod range;
 mod rows;
 mod stored;
@@ -18,6 +20,7 @@ pub use admission::{KnownCommand, KnownEvent, Loaded, Needed};
 pub use client::{Analytics, AnalyticsOptions};
 pub use error::AnalyticsError;
 pub use ingest::Inserted;
-pub use range::{Counts, KeptKind, KeptRecord, LogRange, MadeBy, RangeRows, UsageAt};
+pub use producers::{Gaps, Missing, Producer, ProducerFilter};
+pub use range::{Arrival, Counts, KeptKind, KeptRecord, LogRange, MadeBy, RangeRows, UsageAt};
 pub use stored::StoredUsage;
 pub use sums::OrgSums;

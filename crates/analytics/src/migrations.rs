@@ -15,7 +15,7 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 4] = [
+const MIGRATIONS: [Migration; 5] = [
     Migration { version: 1, name: "usage_log", sql: include_str!("../migrations/0001_usage_log.sql") },
     Migration {
         version: 2,
@@ -24,6 +24,7 @@ const MIGRATIONS: [Migration; 4] = [
     },
     Migration { version: 3, name: "rollups", sql: include_str!("../migrations/0003_rollups.sql") },
     Migration { version: 4, name: "views", sql: include_str!("../migrations/0004_views.sql") },
+    Migration { version: 5, name: "producers", sql: include_str!("../migrations/0005_producers.sql") },
 ];
 
 const SCHEMA_MIGRATIONS: &str = "CREATE TABLE IF NOT EXISTS schema_migrations

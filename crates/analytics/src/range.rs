@@ -1,7 +1,7 @@
 //! What a range of the log comes to, before it is rows.
 
 use fluxori_core::digest::Digest;
-use fluxori_core::id::{CommandId, EventId, LogId};
+use fluxori_core::id::{CommandId, EventId, LogId, ProducerId};
 use fluxori_core::posting::PricedUsage;
 use fluxori_core::time::Timestamp;
 
@@ -33,6 +33,19 @@ pub struct RangeRows {
     pub usage: Vec<UsageAt>,
     /// Records that later admission depends on, in the order of the log.
     pub kept: Vec<KeptRecord>,
+    /// Usage that arrived, whatever became of it, in the order of the log.
+    pub arrivals: Vec<Arrival>,
+}
+
+/// A record of usage that arrived: for the completeness of its producer's numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrival {
+    /// When the broker appended it.
+    pub append_time: Timestamp,
+    /// Who emitted it.
+    pub producer: ProducerId,
+    /// Its number there, from 1; 0 = unnumbered.
+    pub number: i64,
 }
 
 /// A row of the usage log and the record that made it.

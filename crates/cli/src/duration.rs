@@ -1,6 +1,40 @@
 //! Spans of time as people write them: `90s`, `5m`, `12h`, `30d`, `2w`.
 
+use std::str::FromStr;
 use std::time::Duration;
+
+use fluxori_core::time::Timestamp;
+
+/// A moment, by itself or by how long ago it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TimeOrSpan {
+    Time(Timestamp),
+    Ago(Duration),
+}
+
+impl TimeOrSpan {
+    /// The moment, where spans end at `now`.
+    pub(crate) fn before(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::Time(time) => time,
+            Self::Ago(span) => now.before(span),
+        }
+    }
+}
+
+impl FromStr for TimeOrSpan {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            format!(
+                "`{text}` is neither a span of time such as 10m, 12h or 7d nor a time such as 2026-11-22T16:00:00Z"
+            )
+        };
+        let time = text.parse().map(Self::Time);
+        time.or_else(|_| parse(text).map(Self::Ago)).map_err(|_| wrong())
+    }
+}
 
 /// Reads a whole number with a unit.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {

@@ -1,8 +1,10 @@
 use std::process::ExitCode;
 
+use fluxori_analytics::AnalyticsError;
 use fluxori_archive::ArchiveError;
 use fluxori_core::fold::Halt;
 use fluxori_core::id::OrgId;
+use fluxori_emitter::EmitError;
 use fluxori_ledger::LedgerError;
 use fluxori_rate_card::CardError;
 use fluxori_rate_card::import::ImportError;
@@ -28,6 +30,10 @@ pub(crate) enum CliError {
     NoLedger(LedgerError),
     #[error(transparent)]
     Ledger(LedgerError),
+    #[error(transparent)]
+    Analytics(#[from] AnalyticsError),
+    #[error(transparent)]
+    Emit(#[from] EmitError),
     #[error(transparent)]
     Archive(#[from] ArchiveError),
     #[error(transparent)]
@@ -86,7 +92,7 @@ impl CliError {
         ExitCode::from(match self {
             Self::Rejected(_) | Self::WouldBeRejected(_) => 3,
             Self::NotYet(_) => 4,
-            Self::Connect(_) => 69,
+            Self::Connect(_) | Self::Analytics(AnalyticsError::Unreachable { .. }) => 69,
             Self::Stream(error) | Self::Archive(ArchiveError::Stream(error)) if error.is_transient() => 69,
             Self::Config(_) => 78,
             _ => 1,

@@ -9,6 +9,7 @@ mod command;
 mod correct;
 mod dry_run;
 mod duration;
+mod emit;
 mod error;
 mod estimate;
 mod everywhere;
@@ -21,6 +22,7 @@ mod org;
 mod org_list;
 mod output;
 mod plan;
+mod producers;
 mod progress;
 mod promote;
 mod quarantine;
@@ -30,6 +32,7 @@ mod reprice;
 mod rules;
 mod session;
 mod snapshot;
+mod tail;
 mod tick;
 mod transactions;
 mod trim;
@@ -173,6 +176,50 @@ enum Word {
     ///   credits explain acme 42 --output json
     #[command(verbatim_doc_comment)]
     Explain(explain::ExplainArguments),
+    /// Emit usage into the log: one event by flags, or one JSON object a line
+    ///
+    /// Through the library that modules link. Prints what became of each event, in order, and a summary; exits with 1 if any was
+    /// not accepted. A bad line is named by its number and stops no other. The same event again, by its id, counts once. The JSON
+    /// is that of the gateway's POST /v1/events; every event needs an event_id: a UUIDv7, or any text that names the call at
+    /// its source. With --spool an event is accepted when it is in the folder, whether brokers are there or not.
+    ///
+    ///   credits emit --org acme --module pim --provider openai --model gpt-5 --input-tokens 1000 --output-tokens 200
+    ///   credits emit --org acme --module pim --provider openai --model gpt-image-1 --unit images=2 --tag batch=7
+    ///   credits emit usage.ndjson --dry-run
+    ///   zcat usage.ndjson.gz | credits emit --output json > outcomes.ndjson
+    ///   credits emit usage.ndjson --spool /var/lib/fluxori/spool --durability power
+    #[command(verbatim_doc_comment)]
+    Emit(Box<emit::EmitArguments>),
+    /// Watch what flows through the log, decoded: usage, commands, records for everyone, and what cannot be read
+    ///
+    /// A line for each record as it comes, until it is interrupted: append time (UTC), partition:offset, organization, what it
+    /// is, and its id. Of one organization records come in their order, of several they mix. What is shown lies in the log;
+    /// whether it counts is for the ledger to say (`credits explain`, `credits quarantine list`). With --output json, one
+    /// JSON object a line.
+    ///
+    ///   credits tail
+    ///   credits tail --org acme --module rag-retrieval --since 10m
+    ///   credits tail --kind undecodable --from-beginning --no-follow
+    ///   credits tail --kind command --since 2026-11-22T16:00:00Z --count 20 --output json
+    #[command(verbatim_doc_comment)]
+    Tail(tail::TailArguments),
+    /// Has everything come that was emitted? Missing numbers, silence and rates, by emitting process
+    ///
+    /// Producers number their events from 1 without gaps, so a number that never came is an event that was lost, or still lies
+    /// in a spool. Duplicates and what is in the quarantine have come. What was lost after a producer's last event cannot be
+    /// seen by its numbers: that is what silence is for.
+    ///
+    /// silent: it emitted steadily in the last seven days (20 events over 10 minutes at least), has been quiet for longer than
+    /// ten times its mean interval, twice its longest pause and 15 minutes, and no other producer of the same host began when
+    /// it ended or after. Hosts are compared without the process' UUID and without what Kubernetes adds to a pod's name.
+    /// slow: less than a quarter of the same hour a week ago came in the last hour. The usual rate is that hour's, or with a ~
+    /// the mean of the last seven days, which is only shown. What ended for good is out of the report after --since.
+    ///
+    ///   credits producers
+    ///   credits producers --only-problems --check          (for cron: exit code 1 if there are any)
+    ///   credits producers --org acme --since 7d --output json
+    #[command(verbatim_doc_comment)]
+    Producers(producers::ProducersArguments),
     /// Prices of models
     #[command(subcommand, arg_required_else_help = true)]
     Rates(rates::RatesWord),
@@ -322,6 +369,9 @@ async fn carry_out(session: &Session, word: Word) -> Result<(), CliError> {
         Word::Transactions(arguments) => transactions::run(session, &arguments).await,
         Word::Estimate(arguments) => estimate::run(session, &arguments).await,
         Word::Explain(arguments) => explain::run(session, &arguments).await,
+        Word::Emit(arguments) => emit::run(session, &arguments).await,
+        Word::Producers(arguments) => producers::run(session, &arguments).await,
+        Word::Tail(arguments) => tail::run(session, &arguments).await,
         Word::Rates(word) => rates::run(session, &word).await,
         Word::Ledger(LedgerWord::Migrate) => migrate::run(session).await,
         Word::Ledger(LedgerWord::Verify(arguments)) => verify::run(session, &arguments).await,

@@ -114,7 +114,9 @@ impl Sender {
             let sent = self.send(&client, &mut reader, in_flight)?;
             client.poll(Duration::ZERO);
             let settled = self.settle(&client, in_flight)?;
-            self.spool.prepare();
+            if !self.drains {
+                self.spool.prepare();
+            }
             if sent > 0 || settled > 0 {
                 worked = Instant::now();
             } else if in_flight.sent > 0 {

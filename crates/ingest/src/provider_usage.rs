@@ -60,6 +60,8 @@ pub fn expand(event: Value) -> Result<Value, Rejection> {
         ));
     }
     let given = event.remove(name).unwrap_or_default();
+    // The other of the two is null, if it is there.
+    event.remove(if name == "usage" { "response" } else { "usage" });
     let Value::Object(fields) = &given else {
         return Err(refused(
             &event,

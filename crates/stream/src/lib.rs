@@ -3,7 +3,7 @@
 //!
 //! - [`ConsumerGroup`]: partitions are taken over, folded and given up by a [`Processor`]; the
 //!   module's text says what happens at a rebalance.
-//! - [`LogReader`]: watermarks, one record, or ranges of records, for those who only read.
+//! - [`LogReader`]: watermarks, one record, ranges of records, or what comes from an offset on, for those who only read.
 //! - [`Publisher`]: appends a record to a partition and returns its [`Position`].
 //! - [`TopicSpec`]: creates the log's topic, or says how an existing one differs.
 //! - [`delete_before`]: deletes what is archived.
@@ -13,6 +13,7 @@
 mod batch;
 mod client;
 mod error;
+mod follow;
 mod group;
 mod publisher;
 mod reader;

@@ -17,7 +17,7 @@ use crate::{Batch, StreamError};
 /// Never joined; assigning partitions by hand wants a name all the same.
 const GROUP: &str = "fluxori-reader";
 /// A batch of a scan is handed out when it has so many bytes.
-const MAX_BATCH_BYTES: usize = 8 << 20;
+pub(crate) const MAX_BATCH_BYTES: usize = 8 << 20;
 /// A scan that gets nothing for so long gives up.
 const SILENCE: Duration = Duration::from_secs(15);
 
@@ -160,6 +160,14 @@ impl LogReader {
 }
 
 impl LogReader {
+    pub(crate) fn consumer(&self) -> Arc<BaseConsumer<BrokerLog>> {
+        Arc::clone(&self.consumer)
+    }
+
+    pub(crate) fn topic(&self) -> &str {
+        &self.topic
+    }
+
     /// Asks in short tries, so that brokers that are down are reported soon and slow ones are waited
     /// for. Serves the client's own lines and errors in between, since nobody else does.
     fn ask<T>(&self, call: impl Fn(Duration) -> Result<T, StreamError>) -> Result<T, StreamError> {
@@ -189,6 +197,10 @@ pub struct Scan {
 }
 
 impl Scan {
+    pub(crate) fn new(batches: mpsc::Receiver<Result<Batch, StreamError>>) -> Self {
+        Self { batches }
+    }
+
     /// The next batch, or none when all ranges are read.
     ///
     /// # Errors
@@ -351,7 +363,7 @@ fn partitions(consumer: &BaseConsumer<BrokerLog>, topic: &str, limit: Duration) 
     }
 }
 
-fn consumer(brokers: &str) -> Result<BaseConsumer<BrokerLog>, StreamError> {
+pub(crate) fn consumer(brokers: &str) -> Result<BaseConsumer<BrokerLog>, StreamError> {
     base_consumer(brokers, GROUP)
         .create_with_context(BrokerLog::new(brokers))
         .map_err(|error| StreamError::Setup(error.to_string()))

@@ -40,6 +40,14 @@ pub fn decode_command_body(value: Option<&[u8]>, payload_digest: Digest) -> Opti
     (Digest::of(&signed.payload) == payload_digest).then_some(signed.command.body)
 }
 
+/// Who emitted a record that is no valid usage event, and its number there (0 = unnumbered), if its bytes say so.
+///
+/// For the completeness of a producer's numbers: such a record has arrived, though it is never applied.
+#[must_use]
+pub fn producer_of(value: &[u8]) -> Option<(ProducerId, i64)> {
+    usage::read_number(USAGE.datum(value)?).ok()
+}
+
 fn decode_key(key: Option<&[u8]>) -> RecordKey {
     match key.map(std::str::from_utf8) {
         Some(Ok(GLOBAL_KEY)) => RecordKey::Global,

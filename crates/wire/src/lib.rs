@@ -11,7 +11,7 @@ mod usage;
 
 pub use archive::{ArchiveFileReader, ArchiveFileWriter, ArchivedRecord};
 pub use command::encode_payload;
-pub use decode::{decode, decode_command_body, encode_usage, write_usage};
+pub use decode::{decode, decode_command_body, encode_usage, producer_of, write_usage};
 pub use error::WireError;
 pub use issuer::Issuer;
 pub use position::{Position, PositionError};

@@ -89,6 +89,17 @@ pub(crate) fn read(datum: &[u8]) -> Result<UsageFields> {
     if from.0.is_empty() { Ok(fields) } else { malformed(format!("{} bytes too many", from.0.len())) }
 }
 
+/// Who emitted a datum and its number there, if it can be read so far, whatever comes after.
+pub(crate) fn read_number(datum: &[u8]) -> Result<(ProducerId, i64)> {
+    let mut from = Datum(datum);
+    from.uuid()?;
+    let producer_id = from.id()?;
+    match from.long()? {
+        number @ 0.. => Ok((producer_id, number)),
+        number => invalid(format!("the number {number}")),
+    }
+}
+
 /// Appends an event, under this number of this producer.
 pub(crate) fn write(event: &UsageFields, producer_id: &ProducerId, producer_seq: i64, to: &mut Vec<u8>) {
     let mut to = Output(to);
@@ -381,6 +392,20 @@ mod tests {
         for length in 0..datum.len() {
             assert!(read(&datum[..length]).is_err());
         }
+    }
+
+    #[test]
+    fn the_number_of_an_event_is_read_though_what_follows_is_broken() {
+        let datum = example();
+        let fields = read(&datum).unwrap();
+        let expected = (fields.producer_id.clone(), fields.producer_seq);
+        let head = 16 + 1 + fields.producer_id.as_str().len();
+        assert_eq!(read_number(&datum), Ok(expected.clone()));
+        assert_eq!(read_number(&datum[..head + 4]), Ok(expected));
+        assert!(read_number(&datum[..head]).is_err());
+        let mut negative = datum[..head].to_vec();
+        negative.push(1);
+        assert!(read_number(&negative).is_err());
     }
 
     fn written(fields: &UsageFields) -> Vec<u8> {

@@ -71,7 +71,7 @@ const SERVICES: [&str; 6] =
 /// Libraries that only some crates may name, so that each is known in one place.
 const KEPT_IN: [(&str, &[&str]); 4] = [
     ("sqlx", &["fluxori-ledger"]),
-    ("rdkafka", &["fluxori-stream", "fluxori-emitter"]),
+    ("rdkafka", &["fluxori-stream", "fluxori-emitter", "benches"]),
     ("clickhouse", &["fluxori-analytics"]),
     ("backoff", &["fluxori-runtime"]),
 ];

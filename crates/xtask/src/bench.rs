@@ -20,6 +20,8 @@ enum Name {
     Rates,
     /// Counting tokens, beside tiktoken-rs, and what it costs on text that is slow to tokenize elsewhere.
     Tokens,
+    /// Emitting, for its caller and through to the real Kafka; the floors are a bare queue, librdkafka's `send` and a copy.
+    Emit(StackArguments),
     /// The ledger consumer on the real Kafka and Postgres; the floor is plain SQL with the same rows.
     Ledger(LedgerArguments),
 }
@@ -44,6 +46,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Name::Fold => run_binary("fold"),
         Name::Rates => run_binary("rates"),
         Name::Tokens => run_binary("tokens"),
+        Name::Emit(arguments) => run_with_servers("emit", &["credits"], arguments, &[]),
         Name::Ledger(arguments) => run_ledger(arguments),
     }
 }
@@ -60,25 +63,32 @@ fn release(word: &str, arguments: &[&str]) -> std::process::Command {
 }
 
 fn run_ledger(arguments: &LedgerArguments) -> Result<()> {
-    fluxori_stack::check_tools(&arguments.stack.options())?;
-    // One build for all of them, so that their common dependencies have one set of features.
-    run_command(&mut release(
-        "build",
-        &["--bins", "-p", "benches", "-p", "ledger-consumer", "-p", "credits", "-p", "fluxori-stack"],
-    ))?;
-    let options = fluxori_stack::Options { binaries: Some(binaries("release")), ..arguments.stack.options() };
-    let stack = Stack::start(&options)?;
-    let mut bench = std::process::Command::new(binaries("release").join("ledger"));
-    bench.envs(stack.endpoints().variables());
+    let mut given = Vec::new();
     if arguments.quick {
-        bench.arg("--quick");
+        given.push("--quick");
     }
     if arguments.json {
-        bench.arg("--json");
+        given.push("--json");
     }
     if let Some(only) = &arguments.only {
-        bench.args(["--only", only]);
+        given.extend(["--only", only]);
     }
+    run_with_servers("ledger", &["ledger-consumer", "credits"], &arguments.stack, &given)
+}
+
+/// A benchmark that runs these services of ours, beside itself, on the real servers.
+fn run_with_servers(name: &str, services: &[&str], stack: &StackArguments, arguments: &[&str]) -> Result<()> {
+    fluxori_stack::check_tools(&stack.options())?;
+    // One build for all of them, so that their common dependencies have one set of features.
+    let mut build = release("build", &["--bins", "-p", "benches", "-p", "fluxori-stack"]);
+    for service in services {
+        build.args(["-p", service]);
+    }
+    run_command(&mut build)?;
+    let options = fluxori_stack::Options { binaries: Some(binaries("release")), ..stack.options() };
+    let stack = Stack::start(&options)?;
+    let mut bench = std::process::Command::new(binaries("release").join(name));
+    bench.envs(stack.endpoints().variables()).args(arguments);
     let result = run_command(&mut bench);
     stack.stop();
     result

@@ -2,12 +2,15 @@
 
 mod commands;
 mod corrections;
+mod emit;
 mod explain;
 mod faults;
 mod gateway;
 mod ingest;
 mod ledger;
 mod plans;
+mod producers;
 mod rates;
 mod rebuild;
 mod repricing;
+mod tail;

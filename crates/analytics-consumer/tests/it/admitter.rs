@@ -12,9 +12,10 @@ use fluxori_core::id::OrgId;
 use fluxori_core::posting::PricedUsage;
 use fluxori_core::record::Record;
 use fluxori_core::time::Timestamp;
+use fluxori_core::usage::{UsageEvent, UsageFields};
 use fluxori_stream::Batch;
 
-use crate::log::{BEGAN_MS, LOG, Log, corrected, eventful};
+use crate::log::{BEGAN_MS, LOG, Log, corrected, event, eventful, late};
 
 /// What the tables hold, in memory.
 #[derive(Default, Clone)]
@@ -26,6 +27,7 @@ impl Tables {
         rows.usage.iter_mut().for_each(|at| at.usage.charge.lines.clear());
         self.0.usage.extend(rows.usage);
         self.0.kept.extend(rows.kept);
+        self.0.arrivals.extend(rows.arrivals);
     }
 
     pub(crate) fn load(&self, before: i64, needed: &Needed) -> Loaded {
@@ -166,6 +168,51 @@ fn rows_carry_the_time_of_the_record_that_made_them() {
     for at in &tables.0.usage {
         assert_eq!(at.append_time, Timestamp::from_millis(BEGAN_MS + at.offset * 10));
     }
+}
+
+#[test]
+fn usage_has_arrived_whatever_became_of_it() {
+    let numbered = |org: &str, id: u128, number: i64| {
+        let of_producer = |fields: &mut UsageFields| {
+            fields.producer_id = "p".parse().unwrap();
+            fields.producer_seq = number;
+        };
+        event(org, id, 1_000, of_producer)
+    };
+    let mut log = Log::new(1);
+    log.grant("acme", 100, 1_000);
+    let first = log.records.end();
+    log.event(&numbered("acme", 1, 1));
+    // The same again, a conflict, of an org that is not open, under another org's key, too late, unnumbered.
+    log.event(&numbered("acme", 1, 1));
+    log.event(
+        &UsageEvent::new(UsageFields { input_tokens: 7, ..numbered("acme", 1, 2).into_fields() }).unwrap(),
+    );
+    log.event(&numbered("unopened", 2, 3));
+    let value = fluxori_wire::encode_usage(&numbered("acme", 3, 4)).unwrap();
+    log.push("other", &value);
+    let mut fields = numbered("acme", 4, 5).into_fields();
+    late(&mut fields);
+    log.event(&UsageEvent::new(fields).unwrap());
+    log.usage("acme", 5, 1_000);
+    // Cut in the middle; no usage at all; a tick.
+    let value = fluxori_wire::encode_usage(&numbered("acme", 6, 6)).unwrap();
+    log.push("acme", &value[..value.len() / 2]);
+    log.push("acme", b"no Avro");
+    log.tick();
+    let (tables, tally) = whole(&log);
+    assert_eq!((tally.usage, tally.duplicates, tally.waiting, tally.quarantined), (2, 1, 1, 5));
+    let found: Vec<(i64, &str, i64)> = tables
+        .0
+        .arrivals
+        .iter()
+        .map(|at| {
+            ((at.append_time.micros() / 1_000 - BEGAN_MS) / 10 - first, at.producer.as_str(), at.number)
+        })
+        .collect();
+    let of_p = [(0, 1), (1, 1), (2, 2), (3, 3), (4, 4), (5, 5)].map(|(offset, number)| (offset, "p", number));
+    let expected = [&of_p[..], &[(6, "unknown", 0), (7, "p", 6)]].concat();
+    assert_eq!(found, expected);
 }
 
 /// Offset, event, what it counts, revision of the charge, credits.

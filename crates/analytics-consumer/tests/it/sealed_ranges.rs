@@ -171,7 +171,7 @@ impl Processor for Crashing {
                 .unwrap();
         let (rows, _) = admitter.admit(&batch, &Admitter::decode(&batch), Loaded::default()).unwrap();
         let range = LogRange { log_id: LOG, partition: 0, start: 0, end: self.end };
-        let only_kept = RangeRows { usage: Vec::new(), kept: rows.kept.clone() };
+        let only_kept = RangeRows { kept: rows.kept.clone(), ..RangeRows::default() };
         let written = match self.until {
             Until::Sealed => RangeRows::default(),
             Until::PartlyInserted => only_kept,

@@ -14,7 +14,7 @@ async fn ids_at_or_after_the_start_and_of_other_partitions_are_not_seen() {
         let rows: Vec<_> =
             (0..100).map(|offset| usage(&mut random, offset, "acme", "2026-11-22T12:00:00Z")).collect();
         let ids: Vec<EventId> = rows.iter().map(|at| at.usage.event.event_id).collect();
-        let rows = RangeRows { usage: rows, kept: Vec::new() };
+        let rows = RangeRows { usage: rows, ..RangeRows::default() };
         analytics.insert_range(&range(3, 0, 100), &rows).await.unwrap();
         let mut known = analytics.load(3, 40, &needed(ids.clone())).await.unwrap().events;
         known.sort_by_key(|event| event.event);
@@ -70,7 +70,7 @@ async fn records_come_back_byte_by_byte_without_those_that_an_opening_made_needl
         for (start, end) in [(0, 2), (2, 6), (2, 6)] {
             let kept = all[start..end].to_vec();
             let range = range(3, i64::try_from(start).unwrap(), i64::try_from(end).unwrap());
-            analytics.insert_range(&range, &RangeRows { usage: Vec::new(), kept }).await.unwrap();
+            analytics.insert_range(&range, &RangeRows { kept, ..RangeRows::default() }).await.unwrap();
         }
         let offsets = |kept: &[KeptRecord]| kept.iter().map(|record| record.offset).collect::<Vec<_>>();
         let before_the_opening = analytics.kept_records(3, 4).await.unwrap();
@@ -93,10 +93,10 @@ async fn a_correction_is_restored_until_its_event_has_come() {
             KeptRecord { event: Some(event), ..record(8, KeptKind::WaitingCorrection, "globex") };
         let kept = vec![waiting, of_another];
         analytics
-            .insert_range(&range(3, 0, 9), &RangeRows { usage: vec![], kept: kept.clone() })
+            .insert_range(&range(3, 0, 9), &RangeRows { kept: kept.clone(), ..RangeRows::default() })
             .await
             .unwrap();
-        let rows = RangeRows { usage: vec![mine, other], kept: vec![] };
+        let rows = RangeRows { usage: vec![mine, other], ..RangeRows::default() };
         analytics.insert_range(&range(3, 9, 21), &rows).await.unwrap();
         assert_eq!(analytics.kept_records(3, 20).await.unwrap(), kept);
         assert_eq!(analytics.kept_records(3, 21).await.unwrap(), kept[1..]);
@@ -125,7 +125,7 @@ async fn commands_and_usage_in_the_quarantine_are_looked_up_by_their_ids() {
             quarantined(5),
         ];
         analytics
-            .insert_range(&range(3, 0, 6), &RangeRows { usage: vec![], kept: kept.clone() })
+            .insert_range(&range(3, 0, 6), &RangeRows { kept: kept.clone(), ..RangeRows::default() })
             .await
             .unwrap();
         let commands = [1, 2, 3, 4].map(|id| command(id).0).into();

@@ -67,7 +67,7 @@ async fn every_field_of_an_event_and_its_charge_comes_back() {
         most.usage.charge.credits = "9999999999999999.999999999999".parse().unwrap();
         most.usage.charge.cost = "0.000000000001".parse().unwrap();
         most.charge_revision = 7;
-        let rows = RangeRows { usage: vec![bare.clone(), most.clone()], kept: Vec::new() };
+        let rows = RangeRows { usage: vec![bare.clone(), most.clone()], ..RangeRows::default() };
         analytics.insert_range(&range(3, 5, 7), &rows).await.unwrap();
         for at in [bare, most] {
             assert_eq!(stored(&analytics, at.offset, &at).await, None);
@@ -85,7 +85,7 @@ async fn a_tier_that_the_log_does_not_know_is_named() {
         let rates = rates();
         let mut at = usage(&mut Random(1), 5, "acme", "2026-11-22T12:00:00Z");
         at.usage.charge.tier = rates.tiers().next().cloned();
-        let rows = RangeRows { usage: vec![at.clone()], kept: Vec::new() };
+        let rows = RangeRows { usage: vec![at.clone()], ..RangeRows::default() };
         analytics.insert_range(&range(3, 5, 6), &rows).await.unwrap();
         let found = stored(&analytics, 6, &at).await.unwrap();
         let text = found.resolve(&Rates::default()).unwrap_err().to_string();
@@ -122,7 +122,7 @@ async fn what_is_taken_back_no_longer_counts_and_rollups_equal_the_raw_log() {
         let at = usage(&mut random, 0, "acme", "2026-11-22T12:00:00Z");
         let other = usage(&mut random, 1, "acme", "2026-11-22T12:00:00Z");
         let rest = other.usage.charge.credits;
-        let first = RangeRows { usage: vec![at.clone(), other.clone()], kept: Vec::new() };
+        let first = RangeRows { usage: vec![at.clone(), other.clone()], ..RangeRows::default() };
         analytics.insert_range(&range(3, 0, 2), &first).await.unwrap();
         let mut last = at.clone();
         // Replaced, voided, voided again, replaced; each in a range of its own that is inserted twice.
@@ -130,7 +130,7 @@ async fn what_is_taken_back_no_longer_counts_and_rollups_equal_the_raw_log() {
             let rows = correct(&last, offset, credits);
             assert_eq!(rows.len(), if last.counts == Counts::Added { 2 } else { 1 });
             last = rows.last().unwrap().clone();
-            let rows = RangeRows { usage: rows, kept: Vec::new() };
+            let rows = RangeRows { usage: rows, ..RangeRows::default() };
             for _ in 0..2 {
                 analytics.insert_range(&range(3, offset, offset + 1), &rows).await.unwrap();
             }
@@ -180,7 +180,7 @@ async fn a_superseded_event_is_known_under_both_revisions() {
         (second.offset, second.made_by, second.charge_revision) = (1, MadeBy::Superseding, 2);
         let back =
             UsageAt { offset: 1, made_by: MadeBy::Superseding, counts: Counts::TakenBack, ..first.clone() };
-        let rows = RangeRows { usage: vec![first.clone(), back, second.clone()], kept: Vec::new() };
+        let rows = RangeRows { usage: vec![first.clone(), back, second.clone()], ..RangeRows::default() };
         analytics.insert_range(&range(3, 0, 2), &rows).await.unwrap();
         let loaded = analytics.load(3, 2, &needed([first.usage.event.event_id])).await.unwrap();
         let mut known: Vec<_> = loaded.events.iter().map(|of| (of.revision, of.billing_digest)).collect();

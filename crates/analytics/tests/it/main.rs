@@ -7,6 +7,8 @@ mod common;
 #[cfg(test)]
 mod corrections;
 #[cfg(test)]
+mod producers;
+#[cfg(test)]
 mod sealed_ranges;
 #[cfg(test)]
 mod tables;

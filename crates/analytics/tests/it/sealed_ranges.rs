@@ -23,7 +23,7 @@ async fn counts_once(analytics: &Analytics, usage: &[UsageAt]) {
 #[tokio::test]
 async fn the_same_range_inserted_again_counts_once_in_the_log_and_both_rollups() {
     with_database(async |analytics| {
-        let rows = RangeRows { usage: two_months(&mut Random(1), 1_000), kept: Vec::new() };
+        let rows = RangeRows { usage: two_months(&mut Random(1), 1_000), ..RangeRows::default() };
         for _ in 0..3 {
             let inserted = analytics.insert_range(&range(3, 0, 1_000), &rows).await.unwrap();
             assert_eq!(inserted.usage, 1_000);
@@ -36,7 +36,7 @@ async fn the_same_range_inserted_again_counts_once_in_the_log_and_both_rollups()
 #[tokio::test]
 async fn the_same_range_inserted_by_several_at_once_counts_once() {
     with_database(async |analytics| {
-        let rows = RangeRows { usage: two_months(&mut Random(2), 5_000), kept: Vec::new() };
+        let rows = RangeRows { usage: two_months(&mut Random(2), 5_000), ..RangeRows::default() };
         let range = range(3, 0, 5_000);
         let (a, b, c) = tokio::join!(
             analytics.insert_range(&range, &rows),
@@ -60,7 +60,7 @@ async fn the_same_range_inserted_by_several_at_once_counts_once() {
 async fn a_retry_after_only_some_months_and_tables_were_written_completes_the_rest() {
     with_database(async |analytics| {
         let database = analytics.database().to_owned();
-        let rows = RangeRows { usage: two_months(&mut Random(3), 1_000), kept: Vec::new() };
+        let rows = RangeRows { usage: two_months(&mut Random(3), 1_000), ..RangeRows::default() };
         let range = range(3, 0, 1_000);
         analytics.insert_range(&range, &rows).await.unwrap();
         let not_written = [
@@ -87,7 +87,7 @@ async fn a_retry_after_only_some_months_and_tables_were_written_completes_the_re
 async fn a_retry_after_a_view_failed_completes_every_table() {
     with_database(async |analytics| {
         let database = analytics.database().to_owned();
-        let rows = RangeRows { usage: two_months(&mut Random(4), 1_000), kept: Vec::new() };
+        let rows = RangeRows { usage: two_months(&mut Random(4), 1_000), ..RangeRows::default() };
         let range = range(3, 0, 1_000);
         // A view that fails for the later month, whenever its turn comes.
         query(&analytics, &format!("CREATE TABLE {database}.sink (x UInt8) ENGINE = Null")).await;
@@ -117,7 +117,7 @@ async fn a_retry_after_a_view_failed_completes_every_table() {
 #[tokio::test]
 async fn different_ranges_with_equal_rows_are_different_inserts() {
     with_database(async |analytics| {
-        let rows = RangeRows { usage: two_months(&mut Random(5), 10), kept: Vec::new() };
+        let rows = RangeRows { usage: two_months(&mut Random(5), 10), ..RangeRows::default() };
         analytics.insert_range(&range(3, 0, 10), &rows).await.unwrap();
         analytics.insert_range(&range(3, 10, 20), &rows).await.unwrap();
         assert_eq!(analytics.sums_by_org().await.unwrap()[0].events, 20);
@@ -142,7 +142,7 @@ async fn rollups_equal_the_raw_log_for_random_rows() {
                 })
                 .collect();
             all.extend(rows.clone());
-            let rows = RangeRows { usage: rows, kept: Vec::new() };
+            let rows = RangeRows { usage: rows, ..RangeRows::default() };
             analytics.insert_range(&range(0, start, start + 500), &rows).await.unwrap();
         }
         let sums = analytics.sums_by_org().await.unwrap();

@@ -265,19 +265,25 @@ impl Spool {
         }
     }
 
-    /// Makes the next segment ahead of its need, once the one in use is half full.
+    /// Makes the next segment ahead of its need, at the start and once the one in use is half full, and gets its pages ready.
     pub(crate) fn prepare(&self) {
-        let number = {
+        let (in_use, number) = {
             let mut chain = lock(&self.chain);
+            let in_use = chain.segments.back().filter(|segment| !segment.is_sealed()).cloned();
             let half = usize::try_from(self.segment_bytes / 2).unwrap_or(usize::MAX);
-            let needed = chain.segments.back().is_some_and(|s| !s.is_sealed() && s.published() > half);
+            let needed = in_use.as_ref().is_none_or(|segment| segment.published() > half);
             let fits = chain.bytes + self.segment_bytes <= self.settings.max_bytes;
-            if !needed || !fits || chain.spare.is_some() {
-                return;
-            }
-            chain.reserve(self.segment_bytes)
+            let makes = needed && fits && chain.spare.is_none();
+            (in_use, makes.then(|| chain.reserve(self.segment_bytes)))
         };
-        let space = self.make_space(number).inspect(Space::touch);
+        if let Some(in_use) = in_use {
+            in_use.touch();
+        }
+        let Some(number) = number else { return };
+        let space = self.make_space(number).map(|mut space| {
+            space.touch();
+            space
+        });
         let mut chain = lock(&self.chain);
         match space {
             Ok(space) => chain.spare = Some(space),

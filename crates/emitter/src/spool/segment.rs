@@ -51,6 +51,8 @@ pub(crate) struct Segment {
     records: AtomicU64,
     /// Nothing will be appended any more.
     sealed: AtomicBool,
+    /// Its pages are in memory, or were tried to be.
+    touched: AtomicBool,
     /// A sync failed: what the disk has of this segment is not known, and never will be.
     unsyncable: AtomicBool,
 }
@@ -62,6 +64,7 @@ pub(crate) struct SegmentWriter(Arc<Segment>);
 pub(crate) struct Space {
     map: MmapRaw,
     file: Option<File>,
+    touched: bool,
     /// The number that the file's name says.
     pub(crate) number: u64,
 }
@@ -69,20 +72,18 @@ pub(crate) struct Space {
 impl Space {
     /// In memory.
     pub(crate) fn in_memory(number: u64, bytes: usize) -> io::Result<Self> {
-        Ok(Self { map: MmapOptions::new().len(bytes).map_anon()?.into(), file: None, number })
+        Ok(Self { map: MmapOptions::new().len(bytes).map_anon()?.into(), file: None, touched: false, number })
     }
 
     /// In a file whose blocks are allocated.
     pub(crate) fn in_file(number: u64, file: File) -> io::Result<Self> {
-        Ok(Self { map: MmapOptions::new().map_raw(&file)?, file: Some(file), number })
+        Ok(Self { map: MmapOptions::new().map_raw(&file)?, file: Some(file), touched: false, number })
     }
 
-    /// Touches the pages, so that the first copy into each is not held up.
-    pub(crate) fn touch(&self) {
-        #[cfg(target_os = "linux")]
-        if self.map.advise(memmap2::Advice::PopulateWrite).is_err() {
-            tracing::trace!("the system does not populate pages ahead");
-        }
+    /// Has the kernel get the pages ready, as [`Segment::touch`] does.
+    pub(crate) fn touch(&mut self) {
+        touch(&self.map);
+        self.touched = true;
     }
 
     /// Begins a segment.
@@ -95,6 +96,7 @@ impl Space {
             published: AtomicUsize::new(HEADER),
             records: AtomicU64::new(0),
             sealed: AtomicBool::new(false),
+            touched: AtomicBool::new(self.touched),
             unsyncable: AtomicBool::new(false),
         };
         let bytes = segment.header.to_bytes();
@@ -160,6 +162,7 @@ impl Segment {
             published: AtomicUsize::new(recovered.end),
             records: AtomicU64::new(recovered.records),
             sealed: AtomicBool::new(true),
+            touched: AtomicBool::new(true),
             unsyncable: AtomicBool::new(false),
         };
         Ok(Some((segment, recovered)))
@@ -167,6 +170,13 @@ impl Segment {
 
     pub(crate) const fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// Has the kernel get the pages ready, once, so that a copy into one is not held up. Changes nothing in them.
+    pub(crate) fn touch(&self) {
+        if !self.touched.swap(true, Ordering::Relaxed) {
+            touch(&self.map);
+        }
     }
 
     /// Index of the first record.
@@ -223,6 +233,13 @@ impl Segment {
             self.unsyncable.store(true, Ordering::Release);
         }
         result
+    }
+}
+
+fn touch(map: &MmapRaw) {
+    #[cfg(target_os = "linux")]
+    if map.advise(memmap2::Advice::PopulateWrite).is_err() {
+        tracing::trace!("the system does not populate pages ahead");
     }
 }
 

@@ -29,6 +29,40 @@ async fn published_records_are_read_back_in_order_and_whole() {
 }
 
 #[tokio::test]
+async fn a_follower_gets_what_was_there_and_then_what_comes_and_times_lead_to_offsets() {
+    let topic = topic("follow", 3).await;
+    let publisher = publisher(&topic);
+    fill(&publisher, 3, 0, 500).await;
+    let reader = LogReader::new(&brokers(), &topic).unwrap();
+    let mut follower = reader.follow(&[(0, 100), (2, 500)].into(), 64).unwrap();
+    let mut next = [100, 0, 500];
+    let mut take = async |until: [i64; 3]| {
+        while next != until {
+            let batch = follower.next().await.unwrap().unwrap();
+            let expected = &mut next[usize::try_from(batch.partition()).unwrap()];
+            assert_eq!(batch.start(), *expected);
+            assert!(batch.len() <= 64);
+            *expected = batch.end();
+            check(&batch);
+        }
+    };
+    take([500, 0, 500]).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    fill(&publisher, 3, 500, 10).await;
+    take([510, 0, 510]).await;
+
+    let appended = async |offset| {
+        reader.fetch_one(1, offset).await.unwrap().iter().map(|record| record.append_time_ms).next().unwrap()
+    };
+    assert_eq!(reader.offset_at(1, appended(500).await).await.unwrap(), 500);
+    assert_eq!(reader.offset_at(1, appended(499).await + 1).await.unwrap(), 500);
+    assert_eq!(reader.offset_at(1, 0).await.unwrap(), 0);
+    assert_eq!(reader.offset_at(1, appended(509).await + 1).await.unwrap(), 510);
+    let error = reader.follow(&[(1, 511)].into(), 64).unwrap().next().await.unwrap_err();
+    assert_eq!(error, StreamError::OffsetMissing { partition: 1, offset: 511, low: 0, high: 510 });
+}
+
+#[tokio::test]
 async fn one_record_is_fetched_by_its_offset_and_a_missing_one_is_named() {
     let topic = topic("fetch-one", 1).await;
     fill(&publisher(&topic), 1, 0, 20).await;

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use e2e::load::{Emitted, Load, is_soak, millionths, seed};
-use e2e::{apply_rates, endpoints, eventually, ledger_at, pipeline, rollups, sql};
+use e2e::{apply_rates, endpoints, eventually, ledger_at, pipeline, rollups, sql, text};
 use fluxori_stack::pipeline::Pipeline;
 use nix::sys::signal::Signal;
 use rand::rngs::StdRng;
@@ -35,6 +35,21 @@ fn expect_in_clickhouse(pipeline: &Pipeline, emitted: &Emitted) -> Result<()> {
         let sums = [millionths(&raw)?, millionths(&hourly)?, millionths(&daily)?];
         ensure!(sums == [emitted.credits(); 3], "{sums:?} and not {}", emitted.credits());
         Ok((events == emitted.events()).then_some(()))
+    })?;
+    expect_arrivals(pipeline)
+}
+
+/// Every record of usage in the log, duplicates too, has arrived from its producer once.
+fn expect_arrivals(pipeline: &Pipeline) -> Result<()> {
+    let all = ["tail", "--kind", "usage", "--from-beginning", "--no-follow"];
+    let output = pipeline.command("credits").args(all).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let in_log = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count();
+    eventually("each of them is counted as it came", || {
+        let rows = pipeline.clickhouse("SELECT toString(sum(events)) AS events FROM v_producers")?;
+        let counted: usize = text(rows.first().context("no row")?, "events")?.parse()?;
+        ensure!(counted <= in_log, "{counted} of {in_log}");
+        Ok((counted == in_log).then_some(()))
     })
 }
 

@@ -3,6 +3,7 @@
 
 mod configuration;
 mod consumers;
+mod emitting;
 mod gaps;
 mod kafka;
 mod postgres;
