@@ -347,7 +347,6 @@ impl Pipeline {
     }
 
     /// A POST to a URL, such as that of a further instance.
-    #[expect(clippy::unused_self, reason = "only who has a pipeline posts")]
     pub fn post_url(
         &self,
         url: &str,

@@ -269,16 +269,28 @@ fn tear_the_tail(folder: &Path, random: &mut StdRng) -> Result<()> {
         let mut file = OpenOptions::new().read(true).write(true).open(&path)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
-        let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        let end = end_of_records(&bytes);
         // Its length, and something of what should follow.
         let mut torn = vec![200, 0, 0, 0];
         torn.extend((0..random.random_range(0..150)).map(|_| random.random::<u8>()));
-        if end > 512 && end + torn.len() < bytes.len() {
+        if end + torn.len() < bytes.len() {
             file.seek(SeekFrom::Start(u64::try_from(end)?))?;
             file.write_all(&torn)?;
         }
     }
     Ok(())
+}
+
+/// Where a segment's records end, by their lengths alone: 512 bytes of header, then each with its length and 4 bytes in front.
+fn end_of_records(bytes: &[u8]) -> usize {
+    let mut end = 512;
+    while let Some((length, _)) = bytes.get(end..).and_then(|rest| rest.split_first_chunk::<4>()) {
+        match u32::from_le_bytes(*length) {
+            0 => break,
+            length => end += 8 + usize::try_from(length).unwrap_or(usize::MAX),
+        }
+    }
+    end
 }
 
 fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
