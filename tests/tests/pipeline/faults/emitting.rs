@@ -122,26 +122,25 @@ fn a_broker_that_answers_errors_and_recovers_gets_every_event_once() -> Result<(
     for _ in 0..if is_soak() { 10 } else { 2 } {
         emit(&emitter, &mut source, 1_000)?;
         emitter.flush(PATIENCE)?;
-        // One broker is too few for that: it refuses every record.
-        set_min_insync_replicas(&pipeline, "2")?;
+        // Every record is larger than that.
+        set_max_message_bytes(&pipeline, "100")?;
         eventually("the broker refuses records", || {
             emit(&emitter, &mut source, 500)?;
             Ok(emitter.flush(Duration::from_secs(1)).is_err().then_some(()))
         })?;
         emit(&emitter, &mut source, 2_000)?;
-        set_min_insync_replicas(&pipeline, "1")?;
+        set_max_message_bytes(&pipeline, "2097152")?;
     }
     expect_debited_once(&emitter, &source, &pipeline)
 }
 
-fn set_min_insync_replicas(pipeline: &Pipeline, replicas: &str) -> Result<()> {
+fn set_max_message_bytes(pipeline: &Pipeline, bytes: &str) -> Result<()> {
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", setting(pipeline, "KAFKA_BROKERS")?).create()?;
     let topic = ResourceSpecifier::Topic(setting(pipeline, "FLUXORI__KAFKA__TOPIC")?);
     let config = AlterConfig::new(topic)
-        .set("min.insync.replicas", replicas)
+        .set("max.message.bytes", bytes)
         .set("message.timestamp.type", "LogAppendTime")
-        .set("max.message.bytes", "2097152")
         .set("retention.ms", "-1");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let results = runtime.block_on(admin.alter_configs([&config], &AdminOptions::new()))?;
