@@ -1,6 +1,7 @@
 """LiteLLM's generic API logger, pointed at the gateway by `GENERIC_LOGGER_ENDPOINT` and `GENERIC_LOGGER_HEADERS`.
 
-With `LOG_FORMAT` it is made in code, in that format; without, it is named as a configuration names it.
+It posts in the format `LOG_FORMAT`. It is made in code, because `callbacks = ["generic_api"]` does nothing, silently, without
+the package `litellm-enterprise`, which the proxy has and the library has not.
 """
 
 import asyncio
@@ -32,10 +33,9 @@ async def use() -> int:
 
 
 async def main() -> None:
-    log_format = os.environ.get("LOG_FORMAT")
-    litellm.callbacks = [GenericAPILogger(log_format=log_format) if log_format else "generic_api"]
+    logger = GenericAPILogger(log_format=os.environ["LOG_FORMAT"])
+    litellm.callbacks = [logger]
     calls = await use()
-    logger = litellm.logging_callback_manager.get_custom_loggers_for_type(GenericAPILogger)[0]
     for _ in range(100):
         if len(logger.log_queue) == calls:
             break

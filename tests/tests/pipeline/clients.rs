@@ -158,7 +158,7 @@ fn litellms_logger_ends_in_debits_in_each_of_its_formats() -> Result<()> {
         "pim gpt-5 unknown 0",
         "pim text-embedding-3-small exact 0.02",
     ];
-    for format in ["", "ndjson", "single"] {
+    for format in ["json_array", "ndjson", "single"] {
         let settings = [("LOG_FORMAT", format), ("LITELLM_LOCAL_MODEL_COST_MAP", "True")];
         debits("use_litellm.py", &settings, &charges, "91.58")?;
     }
