@@ -215,7 +215,7 @@ impl Emitter {
         };
         let acknowledgement =
             pending.map_or(Acknowledgement::Known(Err(EmitError::Closed)), Acknowledgement::Pending);
-        Ok(Receipt { event_id, spooled, acknowledgement })
+        Ok(Receipt { event_id, index, spooled, acknowledgement, waiting: Arc::clone(&self.0.waiting) })
     }
 
     /// Hands an event over at once, as [`Self::emit`] does, and returns a future that waits until the broker has it.
@@ -340,7 +340,7 @@ fn open(options: &EmitterOptions) -> Result<(Arc<Spool>, u64, Vec<Spool>), EmitE
 }
 
 fn tell(spool: &Spool, backlog: Backlog) {
-    let Backlog { records, damaged, torn } = backlog;
+    let Backlog { records, damaged, torn, unreadable: _ } = backlog;
     if records > 0 || damaged > 0 || torn {
         let path = spool.path();
         tracing::info!(records, damaged, torn, spool = %path.display(), "an earlier process left usage events in the spool");

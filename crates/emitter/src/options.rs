@@ -2,6 +2,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use fluxori_core::digest::Digest;
 use fluxori_core::id::ProducerId;
 use fluxori_wire::DEFAULT_TOPIC;
 use rdkafka::ClientConfig;
@@ -24,6 +25,9 @@ pub struct EmitterOptions {
     pub brokers: String,
     /// The log's topic.
     pub topic: String,
+    /// Digest of the log's genesis record, as `credits log init` printed it: nothing is sent to another log. None = whatever log the
+    /// topic holds.
+    pub genesis: Option<Digest>,
     /// Where events wait for the broker.
     pub spool: SpoolOptions,
     /// How long an event waits for others to travel with.
@@ -101,6 +105,7 @@ impl EmitterOptions {
         Self {
             brokers: brokers.into(),
             topic: DEFAULT_TOPIC.to_owned(),
+            genesis: None,
             spool: SpoolOptions::in_memory(),
             linger: Duration::from_millis(5),
             producer_id: None,
@@ -113,6 +118,7 @@ impl EmitterOptions {
     /// |---|---|
     /// | `FLUXORI__KAFKA__BROKERS`, or else `KAFKA_BROKERS` | none: an error |
     /// | `FLUXORI__KAFKA__TOPIC` | `credits.events.v1` |
+    /// | `FLUXORI__LOG__GENESIS`: digest of the log's genesis record | any log |
     /// | `FLUXORI__EMITTER__SPOOL`: a folder, or `memory` | `fluxori/spool` in `XDG_STATE_HOME`, or else in `~/.local/state` |
     /// | `FLUXORI__EMITTER__DURABILITY`: `process` or `power` | `process` |
     /// | `FLUXORI__EMITTER__MAX_BYTES` | 1 GiB on disk, 64 MiB in memory |
@@ -130,6 +136,11 @@ impl EmitterOptions {
         let mut options = Self::new(brokers.ok_or_else(no_brokers)?);
         if let Some(topic) = variable("FLUXORI__KAFKA__TOPIC") {
             options.topic = topic;
+        }
+        if let Some(text) = variable("FLUXORI__LOG__GENESIS") {
+            options.genesis = Some(text.parse().map_err(|error| {
+                EmitError::Setup(format!("FLUXORI__LOG__GENESIS: {text:?} is no digest: {error}"))
+            })?);
         }
         options.spool = match variable("FLUXORI__EMITTER__SPOOL") {
             Some(word) if word == "memory" => SpoolOptions::in_memory(),

@@ -21,8 +21,19 @@ type Answer = Result<Delivered, EmitError>;
 #[derive(Debug)]
 pub struct Receipt {
     pub(crate) event_id: EventId,
+    pub(crate) index: u64,
     pub(crate) spooled: Spooled,
     pub(crate) acknowledgement: Acknowledgement,
+    pub(crate) waiting: Arc<Waiting>,
+}
+
+impl Drop for Receipt {
+    /// While the broker is away, nobody is remembered who does not wait.
+    fn drop(&mut self) {
+        if matches!(self.acknowledgement, Acknowledgement::Pending(_)) {
+            self.waiting.forget(self.index);
+        }
+    }
 }
 
 /// When an event counts as spooled.
@@ -151,6 +162,12 @@ impl Waiting {
         receiver
     }
 
+    fn forget(&self, index: u64) {
+        if self.senders().remove(&index).is_some() {
+            self.count.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
     pub(crate) fn answer(&self, index: u64, answer: impl FnOnce() -> Answer) {
         if self.count.load(Ordering::Acquire) == 0 {
             return;
@@ -186,11 +203,13 @@ mod tests {
 
     #[test]
     fn a_thread_waits_for_the_broker_no_longer_than_it_wants() {
-        let waiting = Waiting::default();
+        let waiting = Arc::<Waiting>::default();
         let mut receipt = Receipt {
             event_id: EventId(uuid::Uuid::nil()),
+            index: 7,
             spooled: Spooled::Never,
             acknowledgement: Acknowledgement::Pending(waiting.register(7)),
+            waiting: Arc::clone(&waiting),
         };
         let too_short = receipt.wait(Duration::from_millis(5));
         assert_eq!(too_short, Err(EmitError::NotDrained { remaining: 1, spooled: false }));

@@ -15,6 +15,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 
 use crate::deliveries::{Delivered, Deliveries, OrgPartitioner, Report};
 use crate::error::{EmitError, is_no_topic};
+use crate::identity::log_identity;
 use crate::options::EmitterOptions;
 use crate::receipt::Waiting;
 use crate::spool::{Frame, Item, Reader, Spool};
@@ -34,6 +35,8 @@ const BUSY: Duration = Duration::from_millis(200);
 const SLEEP: Duration = Duration::from_millis(500);
 /// How long a broker that does not take the records is left alone.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long the log's first record is waited for.
+const IDENTITY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The cursor is written at most so often while records are under way.
 const CURSOR_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -100,6 +103,9 @@ impl Sender {
 
     /// Sends with one client, until it is stopped or cannot go on.
     fn flow(&self, in_flight: &mut InFlight) -> Result<(), Fault> {
+        if let Some(pinned) = self.options.genesis {
+            log_identity(&self.options, Some(pinned), IDENTITY_TIMEOUT).map_err(Fault)?;
+        }
         let context = Deliveries::new(&self.options.brokers);
         let client = Client::from_config_and_context(&self.options.producer_config(), context)
             .map_err(|error| Fault(EmitError::Refused(error.to_string())))?;

@@ -11,7 +11,7 @@ use fluxori_core::digest::Digest;
 use fluxori_core::fold::Halt;
 use fluxori_core::id::{CommandId, GLOBAL_KEY, LogId};
 use fluxori_core::record::partition_of;
-use fluxori_emitter::{Delivered, EmitError, Emitted, Emitter, EmitterOptions};
+use fluxori_emitter::{Delivered, EmitError, Emitted, Emitter, EmitterOptions, SpoolOptions};
 use fluxori_wire::{Issuer, encode_payload};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -139,4 +139,23 @@ async fn emitted_events_are_in_the_log_in_order_and_acknowledged_ones_where_the_
     // The genesis lies before the events of partition 0, and no event of this org came after the last.
     let offset = i64::try_from(of_partition).unwrap() - i64::from(last.partition != 0);
     assert_eq!(last, Delivered { partition: last.partition, offset });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_sent_to_another_log_than_the_pinned_one() {
+    let topic = Topic::create().await;
+    let (_, digest) = topic.write_genesis(PARTITIONS);
+    let folder = tempfile::tempdir().unwrap();
+    let spool = SpoolOptions::in_folder(folder.path());
+    let pinned = |genesis| EmitterOptions { genesis: Some(genesis), spool: spool.clone(), ..topic.options() };
+    let elsewhere = Emitter::new(pinned(Digest::of(b"another"))).unwrap();
+    let mut receipt = elsewhere.emit_tracked(event("acme", 1)).unwrap();
+    let refused = receipt.acknowledged().await.unwrap_err();
+    assert!(matches!(refused, EmitError::Log(Halt::WrongLog { .. })), "{refused}");
+    assert_eq!((elsewhere.counts().acknowledged, elsewhere.counts().waiting), (0, 1));
+    drop(elsewhere);
+    // The event waited for the right one.
+    let emitter = Emitter::new(pinned(digest)).unwrap();
+    emitter.close(PATIENCE).unwrap();
+    assert_eq!((emitter.counts().recovered, emitter.counts().acknowledged), (1, 1));
 }

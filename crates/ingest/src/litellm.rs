@@ -22,6 +22,7 @@
 //! | feature, run, reservation | `fluxori_feature`, `fluxori_run_id` or `session_id`, `fluxori_reservation_id` |
 //! | user | `fluxori_user_id`, `user_api_key_user_id`, `end_user` |
 //! | team | `fluxori_team_id`, `user_api_key_team_id`, `team_id` |
+//! | costs nothing | `cache_hit`, or `used_client_oauth_token`: a client's own subscription |
 //! | tags | what `spend_logs_metadata`, `request_tags` (`name:value`, or `name` alone) and `requester_metadata` hold, then the end user, the key's alias and the model group |
 //!
 //! `fluxori_…` is looked for in the metadata of the key, then in `spend_logs_metadata` and `requester_metadata`, which a
@@ -32,7 +33,7 @@ mod call;
 
 use fluxori_core::id::{EventId, Model, Provider};
 use fluxori_core::time::Timestamp;
-use fluxori_core::usage::{CallOutcome, Certainty, UsageEvent, UsageFields};
+use fluxori_core::usage::{CallOutcome, Certainty, Quantities, UsageEvent, UsageFields};
 use serde_json::Value;
 
 use crate::object::Object;
@@ -84,7 +85,8 @@ fn read_payload(root: &Object<'_>, context: &RequestContext<'_>) -> Result<Usage
     let operation = call::operation(call_type);
     let is_batch = call_type.ends_with("retrieve_batch");
     let used = call::used(root, operation, provider.as_str())?;
-    let is_done = is_batch && used.is_known;
+    // Some say of a batch that is under way that it used nothing.
+    let is_done = is_batch && used.quantities != Quantities::default();
     let foreign_id = identity(root, failed, is_done, began)?;
     let event_id = EventId::from_foreign(&who.org, &source, &foreign_id);
     let occurred_at = [began, ended].into_iter().flatten().next().and_then(instant).unwrap_or(context.now);

@@ -60,6 +60,8 @@ pub fn expand(event: Value) -> Result<Value, Rejection> {
         ));
     }
     let given = event.remove(name).unwrap_or_default();
+    // The other of the two is null, if it is there.
+    event.remove(if name == "usage" { "response" } else { "usage" });
     let Value::Object(fields) = &given else {
         return Err(refused(
             &event,
@@ -72,7 +74,9 @@ pub fn expand(event: Value) -> Result<Value, Rejection> {
     let places = if name == "usage" {
         vec![object.clone()]
     } else {
-        ["usage", "usageMetadata", "usage_metadata", "meta"].map(|name| object.object(name)).into()
+        ["usage", "usageMetadata", "usage_metadata", "usage_info", "meta"]
+            .map(|name| object.object(name))
+            .into()
     };
     let id = event.get("event_id").and_then(Value::as_str).map(|id| id.chars().take(256).collect());
     let named = |rejection| Rejection { event_id: id.clone(), ..rejection };

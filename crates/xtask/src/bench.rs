@@ -22,6 +22,8 @@ enum Name {
     Tokens,
     /// Emitting, for its caller and through to the real Kafka; the floors are a bare queue, librdkafka's `send` and a copy.
     Emit(StackArguments),
+    /// The gateway on the real Kafka, with 64 clients; the floor is a bare handler that parses.
+    Gateway(StackArguments),
     /// The ledger consumer on the real Kafka and Postgres; the floor is plain SQL with the same rows.
     Ledger(LedgerArguments),
 }
@@ -47,6 +49,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Name::Rates => run_binary("rates"),
         Name::Tokens => run_binary("tokens"),
         Name::Emit(arguments) => run_with_servers("emit", &["credits"], arguments, &[]),
+        Name::Gateway(arguments) => run_with_servers("gateway", &["credits", "producer"], arguments, &[]),
         Name::Ledger(arguments) => run_ledger(arguments),
     }
 }

@@ -11,7 +11,7 @@ use crate::cargo::{binaries, build, cargo, run};
 
 /// Packages with properties, and the cases of each in a soak. The reference model of the fold has 2,000 otherwise; a decoder
 /// has 256, and takes minutes for these.
-const SOAK: [(&str, &str); 2] = [("fluxori-core", "30000"), ("fluxori-ingest", "500000")];
+const SOAK: [(&str, &str); 2] = [("fluxori-core", "30000"), ("fluxori-ingest", "200000")];
 /// The randomised end-to-end tests.
 const FAULTS: &str = "faults::";
 
@@ -19,7 +19,7 @@ const FAULTS: &str = "faults::";
 pub(crate) struct Arguments {
     #[command(flatten)]
     stack: StackArguments,
-    /// Only the randomised tests, for long: 30,000 cases of each of the core's properties, 500,000 of each of the decoders',
+    /// Only the randomised tests, for long: 30,000 cases of each of the core's properties, 200,000 of each of the decoders',
     /// and more faults of every kind, then further rounds of faults, each with a seed of its own, until the minutes are
     /// over.
     #[arg(long, value_name = "MINUTES")]

@@ -21,10 +21,10 @@ fn debited(pipeline: &Pipeline, org: &str, balance: &str) -> Result<()> {
     })
 }
 
-fn cloud_event(org: &str, id: &str, data: Value) -> Value {
-    let mut data = data;
-    for (name, value) in [("provider", "openai"), ("model", "gpt-5"), ("module", "pim")] {
-        data[name] = json!(value);
+fn cloud_event(org: &str, id: &str, counts: Value) -> Value {
+    let mut data = json!({"provider": "openai", "model": "gpt-5", "module": "pim"});
+    if let (Some(data), Value::Object(counts)) = (data.as_object_mut(), counts) {
+        data.extend(counts);
     }
     json!({"specversion": "1.0", "type": "prompt", "id": id, "source": "my-app", "subject": org, "time": ago(1),
            "data": data})

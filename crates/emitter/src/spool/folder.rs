@@ -118,6 +118,14 @@ impl Folder {
         std::fs::remove_file(self.segment_path(number))
     }
 
+    /// Takes a segment that cannot be read out of the way, and keeps it.
+    pub(crate) fn keep_unreadable(&self, number: u64) -> io::Result<PathBuf> {
+        let path = self.segment_path(number);
+        let kept = path.with_extension("unreadable");
+        std::fs::rename(path, &kept)?;
+        Ok(kept)
+    }
+
     /// Writes the names of the files to the disk.
     pub(crate) fn sync_names(&self) -> io::Result<()> {
         #[cfg(test)]

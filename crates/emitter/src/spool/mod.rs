@@ -36,7 +36,7 @@ use crate::options::{Durability, WhenFull};
 pub(crate) use folder::{Folder, take_slots};
 pub(crate) use frame::Frame;
 pub(crate) use reader::{Item, Reader};
-use segment::{Header, Segment, SegmentWriter, Space};
+use segment::{Found, Header, Segment, SegmentWriter, Space};
 
 /// Largest segment, in bytes; a smaller spool has segments of a sixteenth of it.
 const MAX_SEGMENT_BYTES: u64 = 8 << 20;
@@ -101,6 +101,8 @@ pub(crate) struct Backlog {
     pub(crate) damaged: u64,
     /// Whether the end was torn, and cut.
     pub(crate) torn: bool,
+    /// Segments that cannot be read at all; their files are kept.
+    pub(crate) unreadable: u64,
 }
 
 impl Spool {
@@ -125,13 +127,18 @@ impl Spool {
         let mut name = (producer_id, 1);
         for number in folder.segments()? {
             chain.next_file = number + 1;
-            let file = folder.open_segment(number)?;
-            let long_enough = file.metadata()?.len() >= u64::try_from(segment::HEADER).unwrap_or(u64::MAX);
-            let found = if long_enough { Segment::recover(number, file)? } else { None };
-            let Some((segment, recovered)) = found else {
-                // Made ahead, and never begun.
-                folder.remove_segment(number)?;
-                continue;
+            let (segment, recovered) = match Segment::recover(number, folder.open_segment(number)?)? {
+                Found::Whole(segment, recovered) => (*segment, recovered),
+                Found::NeverBegun => {
+                    folder.remove_segment(number)?;
+                    continue;
+                }
+                Found::Unreadable => {
+                    let kept = folder.keep_unreadable(number)?;
+                    tracing::error!(file = %kept.display(), "a segment of the spool has no readable header; it is kept for people");
+                    backlog.unreadable += 1;
+                    continue;
+                }
             };
             backlog.damaged += recovered.damaged;
             backlog.torn |= recovered.torn;
@@ -321,33 +328,40 @@ impl Spool {
         }
     }
 
-    /// Writes down up to which index the log has all records; what lies below goes.
+    /// Writes down up to which index the log has all records; segments below it go.
     ///
     /// # Errors
-    /// The disk's. Nothing is removed then, and the next call tries again.
+    /// The disk's. What could not be removed is tried again with the next call, or skipped by the next process.
     pub(crate) fn acknowledged(&self, frontier: u64) -> io::Result<()> {
         self.advance(frontier);
-        let mut folder = self.folder.as_ref().map(lock);
-        if let Some(folder) = &mut folder {
-            folder.write_cursor(frontier)?;
+        if let Some(folder) = &self.folder {
+            lock(folder).write_cursor(frontier)?;
         }
         let mut synced = self.settings.durability != Durability::Power;
-        loop {
-            let mut chain = lock(&self.chain);
-            // The last one stays, because it knows the producer's name and numbers.
-            let oldest =
-                chain.segments.front().filter(|segment| segment.is_sealed() && segment.end() <= frontier);
-            let (Some(oldest), true) = (oldest.cloned(), chain.segments.len() > 1) else { return Ok(()) };
-            if let Some(folder) = &folder {
-                if !synced {
-                    folder.sync_cursor()?;
-                    synced = true;
-                }
-                folder.remove_segment(oldest.header().number)?;
+        // The folder is never locked before the chain.
+        while let Some(oldest) = self.done_with(frontier) {
+            if let (Some(folder), false) = (&self.folder, synced) {
+                lock(folder).sync_cursor()?;
+                synced = true;
             }
-            chain.segments.pop_front();
-            chain.bytes -= oldest.space();
+            let mut chain = lock(&self.chain);
+            if chain.segments.pop_front_if(|segment| Arc::ptr_eq(segment, &oldest)).is_some() {
+                chain.bytes -= oldest.space();
+                drop(chain);
+                if let Some(folder) = &self.folder {
+                    lock(folder).remove_segment(oldest.header().number)?;
+                }
+            }
         }
+        Ok(())
+    }
+
+    /// The oldest segment, if the log has all of it. The last one stays, because it knows the producer's name and numbers.
+    fn done_with(&self, frontier: u64) -> Option<Arc<Segment>> {
+        let chain = lock(&self.chain);
+        let oldest =
+            chain.segments.front().filter(|segment| segment.is_sealed() && segment.end() <= frontier);
+        oldest.filter(|_| chain.segments.len() > 1).cloned()
     }
 
     /// Writes all records so far to the disk; `progress` says up to which index they are there, and is kept between calls.

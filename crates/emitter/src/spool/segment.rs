@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use fluxori_core::id::ProducerId;
 use memmap2::{MmapOptions, MmapRaw};
 
-use super::frame::{self, Found};
+use super::frame;
 
 /// Bytes before the first frame.
 pub(crate) const HEADER: usize = 512;
@@ -141,16 +141,23 @@ impl SegmentWriter {
 }
 
 impl Segment {
-    /// A segment that an earlier process left, in a file that holds at least a header. What is not whole at its end is no part of it: a torn tail.
+    /// A segment that an earlier process left. What is not whole at its end is no part of it: a torn tail.
     ///
     /// # Errors
-    /// It cannot be read. `Ok(None)`: it was never begun.
+    /// The disk's.
     #[expect(unsafe_code, reason = "the map is raw, as in every segment")]
-    pub(crate) fn recover(number: u64, file: File) -> io::Result<Option<(Self, Recovered)>> {
+    pub(crate) fn recover(number: u64, file: File) -> io::Result<Found> {
+        let length = file.metadata()?.len();
+        if length < u64::try_from(HEADER).unwrap_or(u64::MAX) {
+            return Ok(if length == 0 { Found::NeverBegun } else { Found::Unreadable });
+        }
         let map = MmapOptions::new().map_raw(&file)?;
         // SAFETY: nobody writes to the file: the spool's lock is ours, and no writer of the segment exists.
         let bytes = unsafe { std::slice::from_raw_parts(map.as_ptr(), map.len()) };
-        let Some(header) = Header::read(number, bytes) else { return Ok(None) };
+        let Some(header) = Header::read(number, bytes) else {
+            let is_empty = bytes.iter().all(|byte| *byte == 0);
+            return Ok(if is_empty { Found::NeverBegun } else { Found::Unreadable });
+        };
         let recovered = scan(bytes, header.first);
         // What is cut gives its space back; nothing reads the map beyond the end.
         file.set_len(u64::try_from(recovered.end).unwrap_or(u64::MAX))?;
@@ -165,7 +172,7 @@ impl Segment {
             touched: AtomicBool::new(true),
             unsyncable: AtomicBool::new(false),
         };
-        Ok(Some((segment, recovered)))
+        Ok(Found::Whole(Box::new(segment), recovered))
     }
 
     pub(crate) const fn header(&self) -> &Header {
@@ -218,7 +225,7 @@ impl Segment {
     }
 
     /// The record of this index, at this offset, and where the next one begins.
-    pub(crate) fn read(&self, offset: usize, index: u64) -> Found<'_> {
+    pub(crate) fn read(&self, offset: usize, index: u64) -> frame::Found<'_> {
         frame::read(self.bytes(), offset, index)
     }
 
@@ -282,6 +289,16 @@ impl Header {
     }
 }
 
+/// What a segment's file is found to be.
+pub(crate) enum Found {
+    /// A segment.
+    Whole(Box<Segment>, Recovered),
+    /// Made ahead of its need, which never came.
+    NeverBegun,
+    /// Something else.
+    Unreadable,
+}
+
 /// What a segment held when it was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Recovered {
@@ -301,13 +318,13 @@ fn scan(bytes: &[u8], first: u64) -> Recovered {
     let mut found = Recovered { records: 0, own_numbers: 0, damaged: 0, end: HEADER, torn: false };
     loop {
         let (next, own_number) = match frame::read(bytes, found.end, first + found.records) {
-            Found::Frame(frame, next) => (next, frame.own_number),
-            Found::Damaged(Some(next)) => {
+            frame::Found::Frame(frame, next) => (next, frame.own_number),
+            frame::Found::Damaged(Some(next)) => {
                 found.damaged += 1;
                 (next, true)
             }
-            Found::End => return found,
-            Found::Damaged(None) => return Recovered { torn: true, ..found },
+            frame::Found::End => return found,
+            frame::Found::Damaged(None) => return Recovered { torn: true, ..found },
         };
         found.records += 1;
         found.own_numbers += u32::from(own_number);

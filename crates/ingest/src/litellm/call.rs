@@ -55,6 +55,7 @@ fn is_charged(operation: &str) -> bool {
             | "ocr"
             | "video_generation"
             | "realtime"
+            | "pass_through_endpoint"
     )
 }
 
@@ -95,6 +96,7 @@ pub(super) fn used(root: &Object<'_>, operation: &str, provider: &str) -> Result
         root.object("metadata").object("usage_object"),
         root.object("hidden_params").object("usage_object"),
         response.object("usage"),
+        response.object("usage_info"),
         response.object("meta"),
     ];
     let mut found = None;
@@ -126,6 +128,10 @@ pub(super) fn used(root: &Object<'_>, operation: &str, provider: &str) -> Result
             read.add_units("images", i64::try_from(images).ok().map(Quantity::of_tokens));
             is_known |= images > 0;
         }
+    }
+    // A call of a search engine is one search.
+    if operation == "search" && read == Usage::default() && root.text("status") != Some("failure") {
+        read.add_units("searches", Some(Quantity::ONE));
     }
     if operation == "speech"
         && read == Usage::default()

@@ -4,7 +4,7 @@
 //! `cached_tokens`, `audio_tokens` and the like are parts of their totals. The fields are those of OpenAI's API
 //! reference, of `litellm/types/utils.py` (`Usage`, `PromptTokensDetailsWrapper`), and of DeepSeek
 //! (`prompt_cache_hit_tokens`), Moonshot (`cached_tokens`), Perplexity (`num_search_queries`) and Mistral
-//! (`prompt_audio_seconds`).
+//! (`prompt_audio_seconds`, and `pages_processed` of its OCR).
 
 use fluxori_core::usage::TokenCounts;
 
@@ -13,7 +13,8 @@ use crate::Rejection;
 use crate::object::Object;
 
 /// Fields of usage that is counted in other units alone.
-pub(super) const UNITS: &[&str] = &["seconds", "output_image_count", "prompt_audio_seconds"];
+pub(super) const UNITS: &[&str] =
+    &["seconds", "output_image_count", "prompt_audio_seconds", "duration_seconds", "pages_processed"];
 
 pub(super) fn read(usage: &Object<'_>) -> Result<Usage, Rejection> {
     let of_input =
@@ -70,6 +71,8 @@ fn units(usage: &Object<'_>, of_input: &Object<'_>, read: &mut Usage) -> Result<
     read.add_units("audio_seconds", usage.quantity("prompt_audio_seconds")?);
     read.add_units("audio_seconds", of_input.quantity("audio_length_seconds")?);
     read.add_units("video_seconds", of_input.quantity("video_length_seconds")?);
+    read.add_units("video_seconds", usage.quantity("duration_seconds")?);
+    read.add_units("pages", usage.quantity("pages_processed")?);
     read.add_units("characters", of_input.quantity("character_count")?);
     read.add_units("images", of_input.quantity("image_count")?);
     read.add_units("requests", of_input.quantity("query_count")?);

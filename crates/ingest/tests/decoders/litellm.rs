@@ -105,6 +105,30 @@ fn every_kind_of_call_is_read_with_all_that_it_used() {
     }
 }
 
+#[test]
+fn what_is_not_counted_in_tokens_is_counted_in_its_own_unit() {
+    let of = |call_type: &str, response: Value, usage: Value| {
+        used(&read(&changed("rerank", |payload| {
+            payload["call_type"] = json!(call_type);
+            payload["response"] = response;
+            payload["metadata"]["usage_object"] = usage;
+        })))
+    };
+    let pages = json!({"usage_info": {"pages_processed": 3, "doc_size_bytes": 1000}});
+    assert_eq!(of("aocr", pages, json!({})), "pages 3");
+    assert_eq!(
+        of("acreate_video", json!({"id": "video_1"}), json!({"duration_seconds": 8.0})),
+        "video_seconds 8"
+    );
+    assert_eq!(of("asearch", json!({"results": []}), json!({})), "searches 1");
+    let images = json!({"data": [{"url": "a"}, {"url": "b"}]});
+    assert_eq!(of("aimage_generation", images.clone(), json!({})), "images 2");
+    assert_eq!(of("aimage_generation", images, json!({"output_image_count": 2})), "images 2");
+    let embedded = json!({"prompt_tokens": 0, "prompt_tokens_details": {"character_count": 40, "image_count": 1,
+        "video_length_seconds": 2.5}});
+    assert_eq!(of("aembedding", json!({}), embedded), "characters 40, images 1, video_seconds 2.5");
+}
+
 /// LiteLLM and the card agree on these prices, so where the costs agree, so do the quantities. (Not of speech: LiteLLM leaves
 /// out the spaces, for which OpenAI charges.)
 #[test]
@@ -226,6 +250,7 @@ fn a_batch_that_is_asked_for_twice_is_charged_once() {
             payload["call_type"] = json!("aretrieve_batch");
             if name == "rerank" {
                 payload["response"] = json!({"id": "batch_abc", "status": "in_progress", "usage": null});
+                payload["metadata"]["usage_object"] = json!({"prompt_tokens": 0, "completion_tokens": 0});
             }
             payload["litellm_call_id"] = json!(call);
         }))
@@ -261,7 +286,9 @@ fn failed_attempts_are_events_of_their_own_and_not_in_the_way_of_the_success() {
 }
 
 #[test]
-fn what_came_from_litellms_cache_costs_nothing() {
+fn what_came_from_litellms_cache_or_was_paid_by_the_client_costs_nothing() {
+    let subscribed = |payload: &mut Value| payload["metadata"]["used_client_oauth_token"] = json!(true);
+    assert!(read(&changed("anthropic_messages", subscribed)).own_key);
     let event = read(&payload("cache_hit"));
     assert!(event.served_from_cache);
     assert_eq!(used(&event), "in 1117, read 1024, out 146, reasoning 64");

@@ -119,6 +119,15 @@ fn traceloops_instrumentation_is_read_and_a_call_that_two_saw_counts_once() {
     assert_eq!(traces.events[2].event.certainty, Certainty::Unknown);
 }
 
+/// The same request, in protobuf's mapping to JSON with OTLP's hexadecimal ids: 64-bit numbers are texts.
+#[test]
+fn a_request_means_the_same_in_json_and_in_protobuf() {
+    let events = |name: &str| -> Vec<UsageEvent> {
+        captured(name).events.into_iter().map(|span| span.event).collect()
+    };
+    assert_eq!(events("traceloop.json"), events("traceloop.pb"));
+}
+
 #[test]
 fn openinferences_instrumentation_is_read() {
     let traces = captured("openinference.pb");

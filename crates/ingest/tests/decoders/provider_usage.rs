@@ -136,6 +136,15 @@ fn a_response_without_usage_is_kept_as_unknown() {
 }
 
 #[test]
+fn a_null_beside_what_is_given_does_not_count() {
+    for (name, other) in [("openai_chat", "usage"), ("openai_embeddings", "response")] {
+        let mut event = posted(name);
+        event[other] = Value::Null;
+        assert_eq!(provider_usage::expand(event).unwrap(), provider_usage::expand(posted(name)).unwrap());
+    }
+}
+
+#[test]
 fn usage_is_kept_as_evidence_up_to_its_limit() {
     let mut event = posted("openai_embeddings");
     let raw = |event: Value| provider_usage::expand(event).unwrap().get("raw_usage").cloned();

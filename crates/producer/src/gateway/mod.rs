@@ -117,6 +117,7 @@ pub(crate) async fn serve(context: Context) -> Result<(), ProducerError> {
     let pinned = Digest(context.config.require_genesis()?);
     let emitter = Emitter::new(EmitterOptions {
         topic: kafka.topic.clone(),
+        genesis: Some(pinned),
         linger: LINGER,
         spool: spool(&context.config.producer),
         ..EmitterOptions::new(&kafka.brokers)

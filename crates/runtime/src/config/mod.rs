@@ -9,6 +9,7 @@
 //! [`ApiKeyConfig`]. Empty variables count as unset. Unknown keys are errors, and all problems are
 //! reported at once.
 
+mod callers;
 mod layers;
 mod sections;
 mod values;
@@ -16,11 +17,14 @@ mod values;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use callers::{
+    ApiKeyConfig, CloudEventsConfig, CloudEventsRule, HttpConfig, ProducerConfig, SpoolDurability,
+    WhenSpoolFull,
+};
 pub use layers::Sources;
 pub use sections::{
-    AnalyticsConfig, ApiKeyConfig, CliConfig, ClickHouseConfig, CloudEventsConfig, CloudEventsRule,
-    EdgeConfig, HttpConfig, KafkaConfig, LedgerConfig, LogConfig, LogFormat, PostgresConfig, ProducerConfig,
-    SchedulerConfig, SpoolDurability, TelemetryConfig, WhenSpoolFull,
+    AnalyticsConfig, CliConfig, ClickHouseConfig, EdgeConfig, KafkaConfig, LedgerConfig, LogConfig,
+    LogFormat, PostgresConfig, SchedulerConfig, TelemetryConfig,
 };
 pub use values::{Secret, Sha256Digest};
 
@@ -180,7 +184,7 @@ impl Config {
         self.analytics.validate(problems);
         self.scheduler.validate(problems);
         self.edge.validate(problems);
-        sections::validate_api_keys(&self.api_keys, problems);
+        callers::validate_api_keys(&self.api_keys, problems);
     }
 }
 

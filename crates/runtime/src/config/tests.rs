@@ -175,19 +175,18 @@ fn rules_of_cloudevents_are_read_with_paths_one_or_several() {
 
 #[test]
 fn limits_and_the_spool_are_checked_by_name() {
-    let text = load(&env(&[
-        ("FLUXORI__HTTP__MAX_CONNECTIONS", "0"),
-        ("FLUXORI__PRODUCER__MAX_BODY_BYTES", "1"),
+    let refused = |pairs: &[(&str, &str)]| load(&env(pairs)).unwrap_err().to_string();
+    let ranges =
+        refused(&[("FLUXORI__HTTP__MAX_CONNECTIONS", "0"), ("FLUXORI__PRODUCER__MAX_BODY_BYTES", "1")]);
+    let words = refused(&[
         ("FLUXORI__PRODUCER__DURABILITY", "forever"),
         ("FLUXORI__PRODUCER__WHEN_SPOOL_FULL", "panic"),
-    ]))
-    .unwrap_err()
-    .to_string();
-    for part in [
-        "http.max_connections = 0 is out of range",
-        "producer.max_body_bytes = 1 is out of range",
-        "\"forever\" is no durability; choose power, process or none",
-        "\"panic\" is no policy for a full spool; choose reject or drop_oldest",
+    ]);
+    for (part, text) in [
+        ("http.max_connections = 0 is out of range", &ranges),
+        ("producer.max_body_bytes = 1 is out of range", &ranges),
+        ("\"forever\" is no durability; choose power, process or none", &words),
+        ("\"panic\" is no policy for a full spool; choose reject or drop_oldest", &words),
     ] {
         assert!(text.contains(part), "{part:?} is not in:\n{text}");
     }

@@ -64,19 +64,23 @@ pub(super) async fn in_time(State(patience): State<Duration>, request: Request, 
     next.run(request.map(timed)).await
 }
 
-/// Reads a body of at most `max_bytes`; one that says that it is longer is not read at all.
+/// Reads a body of at most `max_bytes`. Of a longer one nothing is kept, and as much again is read and forgotten, so that
+/// its sender sees the answer.
 ///
 /// # Errors
 /// 413 if it is longer, 408 if it did not end in time, 400 if the connection broke.
 pub async fn read_body(mut body: Body, max_bytes: usize) -> Result<Bytes, Problem> {
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > max_bytes {
+        discard(body, max_bytes.saturating_mul(2)).await;
         return Err(body_too_large(max_bytes));
     }
     let mut whole = Vec::with_capacity(announced);
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|error| body_unreadable(&error))?.into_data() else { continue };
         if whole.len() + data.len() > max_bytes {
+            drop(whole);
+            discard(body, max_bytes).await;
             return Err(body_too_large(max_bytes));
         }
         whole.extend_from_slice(&data);

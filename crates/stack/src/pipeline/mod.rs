@@ -222,15 +222,16 @@ impl Pipeline {
         self.start_as(service, service, settings)
     }
 
-    /// Starts a further instance of a service, at an address of its own, with some settings changed.
-    pub fn start_instance(&self, service: &str, instance: &str, settings: &[(&str, &str)]) -> Result<()> {
+    /// Starts a further instance of a service, at an address of its own, which it returns, with some settings changed.
+    pub fn start_instance(&self, service: &str, instance: &str, settings: &[(&str, &str)]) -> Result<String> {
         let section = SERVICES.iter().find(|(name, _)| *name == service).map(|(_, section)| *section);
         let listen =
             format!("FLUXORI__{}__LISTEN", section.with_context(|| format!("no service {service}"))?);
         let address = format!("127.0.0.1:{}", free_port()?);
         let mut settings = settings.to_vec();
         settings.push((&listen, &address));
-        self.start_as(service, instance, &settings)
+        self.start_as(service, instance, &settings)?;
+        Ok(address)
     }
 
     fn start_as(&self, service: &str, instance: &str, settings: &[(&str, &str)]) -> Result<()> {
@@ -342,7 +343,18 @@ impl Pipeline {
         body: &[u8],
         key: Option<&str>,
     ) -> Result<Answer> {
-        http::post(&format!("{}{path}", self.url(service)?), headers, body, key)
+        self.post_url(&format!("{}{path}", self.url(service)?), headers, body, key)
+    }
+
+    /// A POST to a URL, such as that of a further instance.
+    pub fn post_url(
+        &self,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+        key: Option<&str>,
+    ) -> Result<Answer> {
+        http::post(url, headers, body, key)
     }
 
     /// A GET with another key.
