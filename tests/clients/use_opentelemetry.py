@@ -1,17 +1,16 @@
 """OpenTelemetry's instrumentation of OpenAI's client and its exporter over OTLP/HTTP, pointed at the gateway.
 
-The exporter is told where to go by `OTEL_EXPORTER_OTLP_ENDPOINT` and `OTEL_EXPORTER_OTLP_HEADERS`.
+The exporter is told where to go by `OTEL_EXPORTER_OTLP_ENDPOINT` and `OTEL_EXPORTER_OTLP_HEADERS`, and who pays by
+`OTEL_RESOURCE_ATTRIBUTES`.
 """
 
 import asyncio
-import os
 
 from openai import AsyncOpenAI, InternalServerError, OpenAI
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.instrumentation.openai_v2 import OpenAIInstrumentor
-from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
@@ -35,7 +34,7 @@ class Twice(SpanExporter):
 
 
 exporter = Twice()
-provider = TracerProvider(resource=Resource({"service.name": "rag-retrieval", "fluxori.org_id": os.environ["ORG"]}))
+provider = TracerProvider()
 provider.add_span_processor(BatchSpanProcessor(exporter))
 trace.set_tracer_provider(provider)
 OpenAIInstrumentor().instrument()

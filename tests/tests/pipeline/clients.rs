@@ -103,6 +103,7 @@ fn debits(script: &str, settings: &[(&str, &str)], expected: &[&str], balance: &
     command.env("GENERIC_LOGGER_HEADERS", format!("Authorization={authorization}"));
     command.env("OTEL_EXPORTER_OTLP_ENDPOINT", &producer);
     command.env("OTEL_EXPORTER_OTLP_HEADERS", format!("Authorization={}", authorization.replace(' ', "%20")));
+    command.env("OTEL_RESOURCE_ATTRIBUTES", format!("fluxori.org_id={org}"));
     command.envs(settings.iter().copied());
     let said = run(&mut command, Instant::now() + RUNNING)?;
     let charged = eventually(&format!("{script} of {org} ends in debits; it says {said}"), || {
@@ -142,7 +143,7 @@ fn opentelemetrys_instrumentation_and_exporter_end_in_debits_by_older_and_presen
         "rag-retrieval text-embedding-3-small exact 0.02",
     ];
     for names in ["", "gen_ai_latest_experimental"] {
-        let settings = [("OTEL_SEMCONV_STABILITY_OPT_IN", names)];
+        let settings = [("OTEL_SEMCONV_STABILITY_OPT_IN", names), ("OTEL_SERVICE_NAME", "rag-retrieval")];
         debits("use_opentelemetry.py", &settings, &charges, "86.98")?;
     }
     Ok(())

@@ -126,3 +126,34 @@ fn without_types(example: &Path, folder: &Path) -> Result<PathBuf> {
     ensure!(status.success(), "the types are not cut out");
     Ok(plain)
 }
+
+/// The lines for a shell in the README's part on emitting, as one types them; a request that fails ends them.
+#[test]
+fn the_readmes_lines_work_as_they_are_typed() -> Result<()> {
+    if !has("curl")? || !has("bash")? {
+        return Ok(());
+    }
+    let readme = std::fs::read_to_string(example("../README.md"))?;
+    let (_, part) = readme.split_once("\n## Emit usage\n").context("no part on emitting")?;
+    let (part, _) = part.split_once("\n## ").context("no end of the part on emitting")?;
+    let lines: String = part
+        .split("```sh\n")
+        .skip(1)
+        .filter_map(|block| Some(format!("{}echo\n", block.split_once("```")?.0)))
+        .collect();
+    ensure!(lines.matches("curl").count() >= 5, "the README's lines are not found: {lines}");
+    let pipeline = shared()?;
+    grant(&pipeline, "org-000", "100")?;
+    emit(&pipeline, &usage("org-000"))?;
+    let strict = "set -euo pipefail; curl() { command curl --silent --show-error --fail-with-body \"$@\"; }";
+    let mut command = Command::new("bash");
+    command.args(["-c", &format!("{strict}\n{lines}")]).env("KEY", pipeline.admin_key());
+    command.env("PRODUCER", pipeline.url("producer")?).env("EDGE", pipeline.url("edge")?);
+    let output = command.output()?;
+    let (said, complained) = (String::from_utf8(output.stdout)?, String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "{said}\n{complained}");
+    for word in ["\"balance\":\"94.175\"", "\"allowed\":true", "claude-sonnet-4-6", "\"lines\""] {
+        assert!(said.contains(word), "no {word} in {said}");
+    }
+    Ok(())
+}
