@@ -87,8 +87,7 @@ pub(crate) fn log_identity(
             Some(Err(error)) if is_passing(&error) => {}
             Some(Err(error)) => return Err(failed(&error)),
             Some(Ok(message)) => {
-                let append_time =
-                    Timestamp::from_millis(message.timestamp().to_millis().unwrap_or_default());
+                let append_time = Timestamp::from_millis(message.timestamp().to_millis().unwrap_or_default());
                 let record = decode(message.key(), message.payload(), append_time);
                 break LogIdentity::of_first_record(0, pinned, &record)?;
             }

@@ -52,7 +52,8 @@ fn environment() -> Result<PathBuf> {
     let mut venv = Command::new("python3");
     run(venv.args(["-m", "venv"]).arg(&folder), deadline)?;
     let mut install = Command::new(&python);
-    install.args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", "--retries=1"]);
+    install.args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]);
+    install.args(["--retries=1", "--timeout=15"]);
     run(install.arg("--requirement").arg(&requirements), deadline)?;
     std::fs::write(&complete, "")?;
     Ok(python)
