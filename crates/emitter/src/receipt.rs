@@ -1,8 +1,12 @@
 //! Who waits for an event, and what for.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
 use fluxori_core::id::EventId;
 use tokio::sync::{oneshot, watch};
@@ -92,6 +96,36 @@ impl Receipt {
     pub async fn acknowledged(&mut self) -> Result<Delivered, EmitError> {
         self.acknowledgement.wait().await
     }
+
+    /// Blocks until the broker has the event: [`Self::acknowledged`] for code without a runtime. May be called again.
+    ///
+    /// # Errors
+    /// As there, and [`EmitError::NotDrained`] if the time is over before.
+    pub fn wait(&mut self, timeout: Duration) -> Result<Delivered, EmitError> {
+        let deadline = Instant::now() + timeout;
+        let spooled = matches!(self.spooled, Spooled::Now);
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        let mut answer = pin!(self.acknowledged());
+        loop {
+            if let Poll::Ready(answer) = answer.as_mut().poll(&mut Context::from_waker(&waker)) {
+                return answer;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(EmitError::NotDrained { remaining: 1, spooled });
+            }
+            thread::park_timeout(left);
+        }
+    }
+}
+
+/// Wakes a thread that waits.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
 }
 
 /// Waits until an index is behind what is on the disk. What the channel lends is given back at once, because it must not be held
@@ -160,5 +194,32 @@ impl Waiting {
 
     fn senders(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Answer>>> {
         self.senders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_waits_for_the_broker_no_longer_than_it_wants() {
+        let waiting = Arc::<Waiting>::default();
+        let mut receipt = Receipt {
+            event_id: EventId(uuid::Uuid::nil()),
+            index: 7,
+            spooled: Spooled::Never,
+            acknowledgement: Acknowledgement::Pending(waiting.register(7)),
+            waiting: Arc::clone(&waiting),
+        };
+        let too_short = receipt.wait(Duration::from_millis(5));
+        assert_eq!(too_short, Err(EmitError::NotDrained { remaining: 1, spooled: false }));
+        let delivered = Delivered { partition: 3, offset: 42 };
+        let waited = thread::scope(|scope| {
+            let waits = scope.spawn(|| receipt.wait(Duration::from_secs(60)));
+            waiting.answer(7, || Ok(delivered));
+            waits.join().unwrap()
+        });
+        assert_eq!(waited, Ok(delivered));
+        assert_eq!(receipt.wait(Duration::ZERO), Ok(delivered), "it may be asked again");
     }
 }

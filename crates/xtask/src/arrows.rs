@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::cargo::{cargo, output};
 
 /// What each crate of ours may depend on among ours. Services may use everything here but one another.
-const OURS: [(&str, &[&str]); 18] = [
+const OURS: [(&str, &[&str]); 19] = [
     ("fluxori-core", &[]),
     ("fluxori-tokens", &[]),
     ("fluxori-estimate", &["fluxori-core", "fluxori-tokens"]),
@@ -26,6 +26,7 @@ const OURS: [(&str, &[&str]); 18] = [
         "fluxori-applier",
         &["fluxori-core", "fluxori-wire", "fluxori-ledger", "fluxori-stream", "fluxori-runtime"],
     ),
+    ("fluxori-examples", &["fluxori-core", "fluxori-wire", "fluxori-emitter"]),
     ("xtask", &["fluxori-stack"]),
     ("e2e", LIBRARIES),
     ("benches", LIBRARIES),

@@ -226,8 +226,10 @@ fn print_urls(pipeline: &Pipeline) -> Result<()> {
             .unwrap_or_default()
     };
     let database = value("FLUXORI__CLICKHOUSE__DATABASE");
-    println!("\nWith --keep all of it stays up. For the snippets of the README:");
+    println!("\nWith --keep all of it stays up. For the snippets of the README and for examples/:");
     println!("  export KEY={key} PRODUCER={} EDGE={}", pipeline.url("producer")?, pipeline.url("edge")?);
+    let (brokers, topic) = (value("KAFKA_BROKERS"), value("FLUXORI__KAFKA__TOPIC"));
+    println!("  export KAFKA_BROKERS={brokers} FLUXORI__KAFKA__TOPIC={topic}");
     println!("How to ask each part:");
     println!("  edge        curl -H \"Authorization: Bearer $KEY\" \"$EDGE/v1/balance?org_id=org-000\"");
     println!("  ledger      psql {} -c 'SELECT * FROM ledger.organizations'", value("DATABASE_URL"));

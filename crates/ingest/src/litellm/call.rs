@@ -110,7 +110,9 @@ pub(super) fn used(root: &Object<'_>, operation: &str, provider: &str) -> Result
         Some((read, raw)) => (Some(read), raw),
         None => (usage::read(root, provider)?.filter(|read| *read != Usage::default()), None),
     };
-    let mut is_known = read.is_some() || !is_charged(operation);
+    // Of a stream whose usage nobody asked for LiteLLM counts the tokens itself, and says 0 where it cannot.
+    let mut is_known =
+        read.as_ref().is_some_and(|read| read.quantities != Quantities::default()) || !is_charged(operation);
     let mut read = read.unwrap_or_default();
     let mut measurement = Measurement::Measured;
     let searches = searches_of(&response);

@@ -62,14 +62,13 @@ pub(super) fn read(call: &Call<'_>, context: &RequestContext<'_>) -> Result<Usag
     let host = attributes.text(&["server.address"]).unwrap_or_default();
     fields.region = provider_name::bedrock_region(&host).and_then(|region| draft::label(Some(region)));
 
-    fields.set_quantities(fluxori_core::usage::Quantities {
-        tokens: tokens(attributes)?,
-        ..Default::default()
-    });
+    let tokens = tokens(attributes)?;
+    fields.set_quantities(fluxori_core::usage::Quantities { tokens, ..Default::default() });
     fields.raw_usage = draft::raw(&attributes.usage());
     fields.outcome = outcome(span, attributes);
     fields.certainty = match fields.outcome {
-        _ if call.has_usage() || fields.served_from_cache => Certainty::Exact,
+        // No call that went well used nothing: who says so did not know.
+        _ if tokens != TokenCounts::default() || fields.served_from_cache => Certainty::Exact,
         CallOutcome::Error => Certainty::Exact,
         CallOutcome::Success | CallOutcome::Cancelled => Certainty::Unknown,
     };

@@ -333,6 +333,26 @@ fn a_success_that_does_not_say_what_it_used_is_kept_as_unknown() {
 }
 
 #[test]
+fn a_call_that_went_well_and_is_said_to_have_used_nothing_is_kept_as_unknown() {
+    // As LiteLLM logs a stream whose usage was not asked for and whose tokens it could not count.
+    let nothing = changed("chat", |payload| {
+        let none = json!({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0, "prompt_tokens_details": null,
+                          "completion_tokens_details": {"reasoning_tokens": 0, "text_tokens": 0}});
+        payload["metadata"]["usage_object"] = none.clone();
+        payload["response"]["usage"] = none;
+        payload["hidden_params"]["usage_object"] = Value::Null;
+        for name in ["prompt_tokens", "completion_tokens", "total_tokens"] {
+            payload[name] = json!(0);
+        }
+    });
+    let event = read(&nothing);
+    assert_eq!((used(&event).as_str(), event.certainty), ("", Certainty::Unknown));
+    let mut cached = nothing;
+    cached["cache_hit"] = json!(true);
+    assert_eq!(read(&cached).certainty, Certainty::Exact);
+}
+
+#[test]
 fn fields_that_are_not_known_cost_nothing_and_those_that_are_wrong_are_named() {
     let newer = changed("chat", |payload| {
         payload["a_field_of_tomorrow"] = json!({"deep": [1, {"er": null}]});

@@ -195,6 +195,18 @@ fn older_names_mean_the_same() {
 }
 
 #[test]
+fn a_call_that_went_well_and_is_said_to_have_used_nothing_is_kept_as_unknown() {
+    let call = |input: i64, error: &str| {
+        one(
+            json!({"gen_ai.operation.name": "chat", "gen_ai.system": "openai", "gen_ai.request.model": "gpt-5",
+                   "gen_ai.usage.input_tokens": input, "gen_ai.usage.output_tokens": 0, "error.type": error}),
+        )
+    };
+    assert_eq!(call(0, "").certainty, Certainty::Unknown);
+    assert_eq!((call(5, "").certainty, call(0, "timeout").certainty), (Certainty::Exact, Certainty::Exact));
+}
+
+#[test]
 fn parts_that_were_counted_beside_their_whole_are_added_to_it() {
     let event = one(json!({"gen_ai.operation.name": "chat", "gen_ai.request.model": "claude-sonnet-4-5",
         "gen_ai.usage.input_tokens": 21, "gen_ai.usage.cache_read.input_tokens": 1000,

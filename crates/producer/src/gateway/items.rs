@@ -31,6 +31,13 @@ pub(super) fn split<'b>(
     check(items, max_items)
 }
 
+/// Whether a body is several lines of which the first is an object: not one JSON value, whatever it is declared as.
+pub(super) fn is_lines(body: &[u8]) -> bool {
+    let mut lines = body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+    let first = lines.next().filter(|line| line.starts_with(b"{"));
+    lines.next().is_some() && first.is_some_and(|line| serde_json::from_slice::<&RawValue>(line).is_ok())
+}
+
 /// The elements of a JSON array.
 ///
 /// # Errors
@@ -108,6 +115,16 @@ mod tests {
         assert_eq!(with(json, " {\"a\": 1} ").unwrap(), ["{\"a\": 1}"]);
         assert_eq!(with(json, "[{\"a\":1}, {\"b\":2}]").unwrap(), ["{\"a\":1}", "{\"b\":2}"]);
         assert_eq!(with("application/x-ndjson", "{\"a\":1}\r\n\n  \nnope\n").unwrap(), ["{\"a\":1}", "nope"]);
+    }
+
+    #[test]
+    fn lines_are_told_from_one_value_over_several_lines() {
+        for lines in ["{\"a\":1}\n{\"b\":2}", "\n{}\r\n\r\nnope\n"] {
+            assert!(is_lines(lines.as_bytes()), "{lines}");
+        }
+        for one in ["{\"a\":1}\n", "{\n\"a\":1\n}", "[{\"a\":1},\n{\"b\":2}]", "[\n{}\n]", ""] {
+            assert!(!is_lines(one.as_bytes()), "{one}");
+        }
     }
 
     #[test]

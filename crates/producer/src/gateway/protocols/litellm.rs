@@ -1,4 +1,5 @@
-//! LiteLLM's log of calls, as its `generic_api` logger posts it: a JSON array, one object, or one a line.
+//! LiteLLM's log of calls, as its `generic_api` logger posts it: a JSON array, one object, or one a line. It declares them all
+//! as `application/json`.
 
 use axum::response::Response;
 use fluxori_ingest::{json, litellm};
@@ -7,7 +8,7 @@ use fluxori_runtime::http::Problem;
 use super::{Protocol, Reading};
 use crate::gateway::accept::{Items, Outcomes};
 use crate::gateway::answer::answer;
-use crate::gateway::items::{media_type, split};
+use crate::gateway::items::{is_lines, media_type, split};
 
 pub(super) struct LiteLlm;
 
@@ -17,7 +18,11 @@ impl Protocol for LiteLlm {
     }
 
     fn read(&self, body: &[u8], reading: &Reading<'_>) -> Result<Items, Problem> {
-        let items = split(&media_type(reading.headers), body, reading.max_items)?;
+        let media_type = match media_type(reading.headers) {
+            json if json == "application/json" && is_lines(body) => "application/x-ndjson".to_owned(),
+            declared => declared,
+        };
+        let items = split(&media_type, body, reading.max_items)?;
         let event = |item| json::read(item).and_then(|payload| litellm::read(&payload, &reading.context));
         Ok(items.into_iter().map(event).collect::<Vec<_>>().into())
     }
