@@ -37,8 +37,9 @@ struct Inner {
     recovered: u64,
     waiting: Arc<Waiting>,
     sent: Arc<Sent>,
-    synced: Option<(watch::Receiver<u64>, Arc<Wake>)>,
-    sender_wake: Arc<Wake>,
+    synced: Option<watch::Receiver<u64>>,
+    /// Of the threads that have something to do when an event has come.
+    wakes: Vec<Arc<Wake>>,
     stop: Arc<AtomicBool>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -80,7 +81,8 @@ pub struct Rejected {
     pub reason: EmitError,
 }
 
-/// What became of the events so far. Those that ended may be more than this process took: it sends what an earlier one left.
+/// What became of the events so far. `recovered`, `acknowledged` and `damaged` include what earlier processes left, in slots beside
+/// this emitter's too; everything else is of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
     /// Taken from callers.
@@ -89,11 +91,9 @@ pub struct Counts {
     pub recovered: u64,
     /// The broker has them.
     pub acknowledged: u64,
-    /// The broker refuses them for good; they lie in files `refused-*` of the spool's folder.
-    pub refused: u64,
-    /// Dropped to make room for later ones.
+    /// Dropped to make room for later ones, before the broker had them.
     pub dropped: u64,
-    /// Damaged on the disk.
+    /// Not whole on the disk.
     pub damaged: u64,
     /// Given back to callers.
     pub rejected: u64,
@@ -127,55 +127,56 @@ impl Emitter {
             .producer_config()
             .create_native_config()
             .map_err(|error| EmitError::Setup(error.to_string()))?;
-        let stop = Arc::new(AtomicBool::new(false));
         let (spool, recovered, left) = open(&options)?;
-        let sent = Arc::new(Sent::default());
-        let mut threads = Vec::new();
-        for spool in left {
-            let sender = Sender {
-                options: options.clone(),
-                spool: Arc::new(spool),
-                waiting: Arc::default(),
-                sent: Arc::clone(&sent),
-                wake: Arc::default(),
-                stop: Arc::clone(&stop),
-                drains: true,
-            };
-            threads.push(spawn("emitter-drain", move || sender.run())?);
-        }
-        let (waiting, sender_wake) = (Arc::<Waiting>::default(), Arc::<Wake>::default());
-        let sender = Sender {
-            options: options.clone(),
-            spool: Arc::clone(&spool),
-            waiting: Arc::clone(&waiting),
-            sent: Arc::clone(&sent),
-            wake: Arc::clone(&sender_wake),
-            stop: Arc::clone(&stop),
-            drains: false,
-        };
-        threads.push(spawn("emitter-send", move || sender.run())?);
-        let mut synced = None;
-        if spool.is_on_disk() && options.spool.durability == Durability::Power {
-            let (index, receiver) = watch::channel(0);
-            let wake = Arc::<Wake>::default();
-            synced = Some((receiver, Arc::clone(&wake)));
-            let syncer = Syncer { spool: Arc::clone(&spool), synced: index, wake, stop: Arc::clone(&stop) };
-            threads.push(spawn("emitter-sync", move || syncer.run())?);
-        }
-        Ok(Self(Arc::new(Inner {
+        let (sent, waiting) = (Arc::<Sent>::default(), Arc::<Waiting>::default());
+        let (sender_wake, syncer_wake) = (Arc::<Wake>::default(), Arc::<Wake>::default());
+        let mut inner = Inner {
             producer_id: spool.producer_id(),
-            options,
-            spool,
+            spool: Arc::clone(&spool),
             emitted: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
             recovered,
+            waiting: Arc::clone(&waiting),
+            sent: Arc::clone(&sent),
+            synced: None,
+            wakes: vec![Arc::clone(&sender_wake)],
+            stop: Arc::new(AtomicBool::new(false)),
+            threads: Mutex::default(),
+            options,
+        };
+        let sender = |spool, waiting, wake, drains| Sender {
+            options: inner.options.clone(),
+            spool,
             waiting,
-            sent,
-            synced,
-            sender_wake,
-            stop,
-            threads: Mutex::new(threads),
-        })))
+            sent: Arc::clone(&sent),
+            wake,
+            stop: Arc::clone(&inner.stop),
+            drains,
+        };
+        let own = sender(Arc::clone(&spool), waiting, sender_wake, false);
+        let others: Vec<_> = left
+            .into_iter()
+            .map(|spool| sender(Arc::new(spool), Arc::default(), Arc::default(), true))
+            .collect();
+        // What was started is stopped by `Inner`, should another thread not start.
+        inner.spawn("emitter-send", move || own.run())?;
+        if !others.is_empty() {
+            inner.spawn("emitter-drain", move || others.into_iter().for_each(Sender::run))?;
+        }
+        if spool.is_on_disk() {
+            let synced = (inner.options.spool.durability == Durability::Power).then(|| watch::channel(0));
+            let (index, receiver) = synced.unzip();
+            let syncer = Syncer {
+                spool,
+                synced: index,
+                wake: Arc::clone(&syncer_wake),
+                stop: Arc::clone(&inner.stop),
+            };
+            inner.spawn("emitter-disk", move || syncer.run())?;
+            inner.synced = receiver;
+            inner.wakes.push(syncer_wake);
+        }
+        Ok(Self(Arc::new(inner)))
     }
 
     /// An emitter with [`EmitterOptions::from_env`].
@@ -209,7 +210,7 @@ impl Emitter {
         let mut pending = None;
         let index = self.append(event, |index| pending = Some(self.0.waiting.register(index)))?;
         let spooled = match &self.0.synced {
-            Some((synced, _)) => Spooled::Behind(index, synced.clone()),
+            Some(synced) => Spooled::Behind(index, synced.clone()),
             None if self.0.spool.is_on_disk() => Spooled::Now,
             None => Spooled::Never,
         };
@@ -243,7 +244,6 @@ impl Emitter {
             emitted: self.0.emitted.load(Ordering::Relaxed),
             recovered: self.0.recovered,
             acknowledged: sent.acknowledged.load(Ordering::Relaxed),
-            refused: sent.refused.load(Ordering::Relaxed),
             dropped: spool.dropped(),
             damaged: sent.damaged.load(Ordering::Relaxed),
             rejected: self.0.rejected.load(Ordering::Relaxed),
@@ -279,7 +279,7 @@ impl Emitter {
                 let spooled = self.0.spool.is_on_disk();
                 return Err(EmitError::NotDrained { remaining: end - frontier, spooled });
             }
-            self.0.sender_wake.wake();
+            self.0.wake();
             std::thread::sleep(LOOK);
         }
     }
@@ -298,10 +298,7 @@ impl Emitter {
         match self.0.spool.append(&event, register) {
             Ok(index) => {
                 self.0.emitted.fetch_add(1, Ordering::Relaxed);
-                self.0.sender_wake.wake();
-                if let Some((_, wake)) = &self.0.synced {
-                    wake.wake();
-                }
+                self.0.wake();
                 Ok(index)
             }
             Err(reason) => {
@@ -315,25 +312,29 @@ impl Emitter {
 /// The spool, how many records it held, and what other processes left in slots beside it.
 fn open(options: &EmitterOptions) -> Result<(Arc<Spool>, u64, Vec<Spool>), EmitError> {
     let settings = options.spool.settings()?;
-    let (producer_id, rename) = match &options.producer_id {
-        Some(id) => (id.clone(), true),
-        None => (new_producer_id()?, false),
-    };
+    let wanted = options.producer_id.as_ref();
     let Some(folder) = &options.spool.folder else {
+        let producer_id = wanted.cloned().map_or_else(new_producer_id, Ok)?;
         return Ok((Arc::new(Spool::in_memory(settings, producer_id)), 0, Vec::new()));
     };
     let failed = |error: std::io::Error| EmitError::Spool(format!("{}: {error}", folder.display()));
-    let (own, others) = take_slots(folder, &options.topic).map_err(failed)?;
-    let (spool, backlog) = Spool::open(settings, own, producer_id.clone(), rename).map_err(failed)?;
+    let (own, others) = take_slots(folder, &options.topic, options.genesis).map_err(failed)?;
+    let (spool, backlog) = Spool::open(settings, own, wanted, new_producer_id()?).map_err(failed)?;
     tell(&spool, backlog);
     let mut recovered = backlog.records;
     let mut left = Vec::new();
     for other in others {
-        let (spool, backlog) = Spool::open(settings, other, producer_id.clone(), false).map_err(failed)?;
-        if backlog.records > 0 {
-            tell(&spool, backlog);
-            recovered += backlog.records;
-            left.push(spool);
+        let path = other.path().to_owned();
+        match Spool::open(settings, other, None, new_producer_id()?) {
+            Ok((spool, backlog)) if backlog.records > 0 => {
+                tell(&spool, backlog);
+                recovered += backlog.records;
+                left.push(spool);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::error!(slot = %path.display(), %error, "what another process left cannot be read")
+            }
         }
     }
     Ok((Arc::new(spool), recovered, left))
@@ -347,9 +348,17 @@ fn tell(spool: &Spool, backlog: Backlog) {
     }
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, EmitError> {
-    let builder = std::thread::Builder::new().name(name.to_owned());
-    builder.spawn(run).map_err(|error| EmitError::Setup(format!("no thread: {error}")))
+impl Inner {
+    fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), EmitError> {
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+        let thread = thread.map_err(|error| EmitError::Setup(format!("no thread: {error}")))?;
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+        Ok(())
+    }
+
+    fn wake(&self) {
+        self.wakes.iter().for_each(|wake| wake.wake());
+    }
 }
 
 impl Drop for Inner {
@@ -362,10 +371,7 @@ impl Drop for Inner {
             );
         }
         self.stop.store(true, Ordering::Release);
-        self.sender_wake.wake();
-        if let Some((_, wake)) = &self.synced {
-            wake.wake();
-        }
+        self.wake();
         // The lock on the spool ends with the threads.
         for thread in self.threads.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             if thread.join().is_err() {

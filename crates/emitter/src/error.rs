@@ -18,7 +18,7 @@ pub enum EmitError {
     /// The spool's disk did not take the event.
     #[error("the spool took nothing: {0}")]
     Spool(String),
-    /// It was the oldest when the spool was full, and the policy is to drop it.
+    /// It was among the oldest when the spool was full, and the policy is to drop these. If it was on its way already, the log may have it.
     #[error("the event was dropped to make room for later ones")]
     Dropped,
     /// The record would be larger than the log takes.

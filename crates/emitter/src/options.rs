@@ -15,7 +15,7 @@ use crate::spool::{MIN_SPOOL_BYTES, Settings};
 /// What the largest record may take: 1 MiB of value, its key and the frame around them; as the log's topic has it.
 const MAX_RECORD_BYTES: &str = "2097152";
 /// The client library's own queue, in KiB and in messages: more than is ever in flight.
-const QUEUE_KBYTES: &str = "262144";
+const QUEUE_KBYTES: &str = "65536";
 const QUEUE_MESSAGES: &str = "200000";
 
 /// How an emitter emits.
@@ -70,7 +70,7 @@ pub enum WhenFull {
 }
 
 impl SpoolOptions {
-    /// In memory: 64 MiB; an event is accepted when the broker has it, and lost with the process before.
+    /// In memory: 64 MiB, and as much again in the client library at most; an event is accepted when the broker has it, and lost with the process before.
     #[must_use]
     pub const fn in_memory() -> Self {
         Self {
@@ -172,6 +172,8 @@ impl EmitterOptions {
         let mut config = base_config(&self.brokers);
         config
             .set("enable.idempotence", "true")
+            // What fails is sent again before anything behind it.
+            .set("enable.gapless.guarantee", "true")
             .set("acks", "all")
             .set("compression.type", "lz4")
             .set("linger.ms", self.linger.as_millis().to_string())

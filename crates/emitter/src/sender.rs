@@ -18,7 +18,7 @@ use crate::error::{EmitError, is_no_topic};
 use crate::identity::log_identity;
 use crate::options::EmitterOptions;
 use crate::receipt::Waiting;
-use crate::spool::{Frame, Item, Reader, Spool};
+use crate::spool::{Frame, Reader, Spool};
 use crate::wake::Wake;
 
 type Client = BaseProducer<Deliveries, OrgPartitioner>;
@@ -44,7 +44,6 @@ const CURSOR_INTERVAL: Duration = Duration::from_millis(10);
 #[derive(Debug, Default)]
 pub(crate) struct Sent {
     pub(crate) acknowledged: AtomicU64,
-    pub(crate) refused: AtomicU64,
     pub(crate) damaged: AtomicU64,
 }
 
@@ -68,25 +67,30 @@ struct InFlight {
     frontier: u64,
     done: VecDeque<bool>,
     sent: usize,
-    last_cursor: Instant,
+    /// The frontier that was written down last, and when.
+    written: (u64, Instant),
     reports: Vec<Report>,
+}
+
+/// Whoever still waits is told, however the thread ends.
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.waiting.answer_below(u64::MAX, &EmitError::Closed);
+    }
 }
 
 impl Sender {
     /// Runs until it is stopped, or the spool is drained.
     pub(crate) fn run(self) {
-        let mut in_flight = InFlight {
-            frontier: self.spool.frontier(),
-            done: VecDeque::new(),
-            sent: 0,
-            last_cursor: Instant::now(),
-            reports: Vec::new(),
-        };
-        let mut told = false;
+        let frontier = self.spool.frontier();
+        let mut in_flight = InFlight::new(frontier);
+        let (mut told, mut before) = (false, 0);
         while let Err(Fault(error)) = self.flow(&mut in_flight) {
-            if !std::mem::replace(&mut told, true) {
+            let acknowledged = self.sent.acknowledged.load(Ordering::Relaxed);
+            if !told || acknowledged != before {
                 tracing::error!(topic = self.options.topic, "usage events wait, and are sent again: {error}");
             }
+            (told, before) = (true, acknowledged);
             self.waiting.answer_below(u64::MAX, &error);
             let until = Instant::now() + PAUSE;
             while Instant::now() < until && !self.is_stopped() {
@@ -94,7 +98,6 @@ impl Sender {
             }
         }
         self.write_cursor(&mut in_flight);
-        self.spool.tidy();
     }
 
     fn is_stopped(&self) -> bool {
@@ -108,7 +111,7 @@ impl Sender {
         }
         let context = Deliveries::new(&self.options.brokers);
         let client = Client::from_config_and_context(&self.options.producer_config(), context)
-            .map_err(|error| Fault(EmitError::Refused(error.to_string())))?;
+            .map_err(|error| self.fault(&error))?;
         let mut reader = Reader::new(&self.spool, in_flight.frontier);
         let mut worked = Instant::now();
         in_flight.sent = 0;
@@ -120,7 +123,7 @@ impl Sender {
             let sent = self.send(&client, &mut reader, in_flight)?;
             client.poll(Duration::ZERO);
             let settled = self.settle(&client, in_flight)?;
-            if !self.drains {
+            if !self.spool.is_on_disk() {
                 self.spool.prepare();
             }
             if sent > 0 || settled > 0 {
@@ -132,7 +135,7 @@ impl Sender {
                 if worked.elapsed() < BUSY {
                     std::thread::sleep(POLL);
                 } else {
-                    self.wake.sleep(SLEEP, || self.spool.waiting() == 0 && !self.is_stopped());
+                    self.wake.sleep(SLEEP, || reader.index() >= self.spool.end() && !self.is_stopped());
                 }
             }
         }
@@ -152,36 +155,26 @@ impl Sender {
     fn send(&self, client: &Client, reader: &mut Reader, in_flight: &mut InFlight) -> Result<usize, Fault> {
         let mut sent = 0;
         while sent < BURST && in_flight.has_room_for(reader.index()) {
-            let Some((index, item)) = reader.next(&self.spool) else { break };
-            if in_flight.begin(index) {
+            let Some(frame) = reader.next(&self.spool) else { break };
+            let begun = in_flight.begin(frame.index);
+            if begun.missing > 0 {
+                self.miss(frame.index, begun.missing);
+            }
+            if begun.is_done {
                 continue;
             }
-            match item {
-                Item::Record(frame) => {
-                    if !self.hand_over(client, index, &frame)? {
-                        break;
-                    }
-                    in_flight.sent += 1;
-                    sent += 1;
-                }
-                Item::Damaged => {
-                    tracing::error!(
-                        index,
-                        spool = %self.spool.path().display(),
-                        "a record of the spool is not whole on the disk, and passed over; one that was accepted never is after a loss \
-                         of power with durability `power`, so if that is not what happened the disk is at fault"
-                    );
-                    self.sent.damaged.fetch_add(1, Ordering::Relaxed);
-                    in_flight.finish(index);
-                }
+            if !self.hand_over(client, &frame)? {
+                break;
             }
+            in_flight.sent += 1;
+            sent += 1;
         }
         Ok(sent)
     }
 
     /// Gives a record to the client library, when it has room; false if we are stopped before.
-    fn hand_over(&self, client: &Client, index: u64, frame: &Frame<'_>) -> Result<bool, Fault> {
-        let opaque = usize::try_from(index).unwrap_or(usize::MAX);
+    fn hand_over(&self, client: &Client, frame: &Frame<'_>) -> Result<bool, Fault> {
+        let opaque = usize::try_from(frame.index).unwrap_or(usize::MAX);
         let mut record =
             BaseRecord::with_opaque_to(&self.options.topic, opaque).key(frame.key).payload(frame.value);
         loop {
@@ -209,14 +202,13 @@ impl Sender {
             in_flight.sent = in_flight.sent.saturating_sub(1);
             match result {
                 Ok(delivered) => self.acknowledged(index, delivered, in_flight),
-                Err(error) if is_about_the_record(&error) => self.refused(index, &error, in_flight),
                 Err(error) => fault = fault.or_else(|| Some(self.fault(&error))),
             }
         }
         in_flight.reports = reports;
         if in_flight.advance() {
             self.spool.advance(in_flight.frontier);
-            if in_flight.last_cursor.elapsed() > CURSOR_INTERVAL {
+            if in_flight.written.1.elapsed() > CURSOR_INTERVAL {
                 self.write_cursor(in_flight);
             }
         }
@@ -225,29 +217,40 @@ impl Sender {
 
     fn acknowledged(&self, index: u64, delivered: Delivered, in_flight: &mut InFlight) {
         self.sent.acknowledged.fetch_add(1, Ordering::Relaxed);
-        in_flight.finish(index);
+        if !in_flight.finish(index) {
+            // It was on its way already when it was dropped.
+            self.spool.undo_drop();
+        }
         self.waiting.answer(index, || Ok(delivered));
     }
 
-    /// A record that the broker will never take does not hold up the others.
-    fn refused(&self, index: u64, error: &KafkaError, in_flight: &mut InFlight) {
-        self.sent.refused.fetch_add(1, Ordering::Relaxed);
-        let mut reader = Reader::new(&self.spool, index);
-        let kept = match reader.next(&self.spool) {
-            Some((found, Item::Record(frame))) if found == index => self.spool.set_aside(frame.value),
-            _ => Ok(None),
-        };
-        let kept = kept.map(|path| path.map(|path| path.display().to_string()));
-        tracing::error!(index, %error, ?kept, "the broker refuses a usage event for good");
-        in_flight.finish(index);
-        self.waiting.answer(index, || Err(EmitError::Refused(reason(error))));
+    /// Records in front of this one are neither whole nor dropped.
+    fn miss(&self, index: u64, records: u64) {
+        let dropped_meanwhile = self.spool.frontier().saturating_sub(index - records).min(records);
+        let damaged = records - dropped_meanwhile;
+        if damaged > 0 {
+            tracing::error!(
+                records = damaged,
+                spool = %self.spool.path().display(),
+                "records of the spool are not whole on the disk, and passed over; after a loss of power these are none that were \
+                 accepted with durability `power`"
+            );
+            self.sent.damaged.fetch_add(damaged, Ordering::Relaxed);
+        }
+        self.waiting.answer_below(index, &EmitError::Dropped);
     }
 
     fn write_cursor(&self, in_flight: &mut InFlight) {
-        if let Err(error) = self.spool.acknowledged(in_flight.frontier) {
-            tracing::warn!(%error, "the spool's cursor cannot be written; what it would say is sent again after a restart");
+        if in_flight.written.0 == in_flight.frontier {
+            return;
         }
-        in_flight.last_cursor = Instant::now();
+        match self.spool.acknowledged(in_flight.frontier) {
+            Ok(()) => in_flight.written = (in_flight.frontier, Instant::now()),
+            Err(error) => {
+                tracing::warn!(%error, "the spool's cursor cannot be written; what it would say is sent again after a restart");
+                in_flight.written.1 = Instant::now();
+            }
+        }
     }
 
     fn fault(&self, error: &KafkaError) -> Fault {
@@ -258,7 +261,19 @@ impl Sender {
     }
 }
 
+/// What is known of an index that is to be sent.
+struct Begun {
+    is_done: bool,
+    /// So many indices in front of it will never be sent.
+    missing: u64,
+}
+
 impl InFlight {
+    fn new(frontier: u64) -> Self {
+        let written = (u64::MAX, Instant::now());
+        Self { frontier, done: VecDeque::new(), sent: 0, written, reports: Vec::new() }
+    }
+
     /// Where an index stands; `None` if it is done and gone.
     fn place(&self, index: u64) -> Option<usize> {
         usize::try_from(index.checked_sub(self.frontier)?).ok()
@@ -268,19 +283,25 @@ impl InFlight {
         self.place(index).is_none_or(|place| place < MAX_IN_FLIGHT)
     }
 
-    /// Notes that an index is under way; true if it is done already, by an earlier client.
-    fn begin(&mut self, index: u64) -> bool {
-        let Some(place) = self.place(index) else { return true };
-        if place >= self.done.len() {
-            self.done.resize(place + 1, false);
+    /// Notes that an index is under way, by an earlier client perhaps; what lies between is missing, and so done.
+    fn begin(&mut self, index: u64) -> Begun {
+        let Some(place) = self.place(index) else { return Begun { is_done: true, missing: 0 } };
+        let known = self.done.len();
+        if place >= known {
+            self.done.resize(place, true);
+            self.done.push_back(false);
         }
-        self.done.get(place) == Some(&true)
+        let missing = u64::try_from(place.saturating_sub(known)).unwrap_or(u64::MAX);
+        Begun { is_done: self.done.get(place) == Some(&true), missing }
     }
 
-    fn finish(&mut self, index: u64) {
-        if let Some(done) = self.place(index).and_then(|place| self.done.get_mut(place)) {
+    /// False if the index was behind the frontier already.
+    fn finish(&mut self, index: u64) -> bool {
+        let place = self.place(index);
+        if let Some(done) = place.and_then(|place| self.done.get_mut(place)) {
             *done = true;
         }
+        place.is_some()
     }
 
     /// Moves the frontier over what is done; true if it moved.
@@ -297,8 +318,31 @@ fn reason(error: &KafkaError) -> String {
     error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string())
 }
 
-/// True if no broker will ever take this very record, whatever becomes of the others. A record that is too large is not such a one: all
-/// of ours are small, so the topic's bound is wrong, and will be mended.
-fn is_about_the_record(error: &KafkaError) -> bool {
-    error.rdkafka_error_code() == Some(Code::InvalidRecord)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_frontier_moves_over_what_is_done_and_what_is_missing_and_over_nothing_else() {
+        let mut in_flight = InFlight::new(10);
+        for index in [10, 11, 15] {
+            let begun = in_flight.begin(index);
+            assert_eq!((begun.is_done, begun.missing), (false, if index == 15 { 3 } else { 0 }));
+        }
+        assert!(in_flight.finish(11) && !in_flight.advance());
+        assert!(in_flight.finish(10) && in_flight.advance());
+        assert_eq!(in_flight.frontier, 15);
+        // A new client reads again from the frontier.
+        assert!(!in_flight.begin(15).is_done);
+        assert!(in_flight.finish(15) && in_flight.advance() && in_flight.frontier == 16);
+        assert!(in_flight.begin(12).is_done && !in_flight.finish(12));
+    }
+
+    #[test]
+    fn a_hole_of_any_size_does_not_fill_what_may_be_in_flight() {
+        let mut in_flight = InFlight::new(0);
+        assert_eq!(in_flight.begin(1_000_000).missing, 1_000_000);
+        assert!(in_flight.advance() && in_flight.frontier == 1_000_000);
+        assert!(in_flight.has_room_for(1_000_001));
+    }
 }

@@ -1,24 +1,29 @@
-//! Writes the spool to the disk, all records that have come in one go, for those who wait for it.
+//! What a spool on disk needs beside its callers: the next segment made ahead, and, for durability `power`, all records that have come
+//! written to the disk in one go.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 use crate::spool::{Spool, SyncProgress};
 use crate::wake::Wake;
 
-/// How long the thread sleeps at most.
+/// How often segments are looked after while records come.
+const LOOK: Duration = Duration::from_millis(2);
+/// After so long without records the thread sleeps until it is woken.
+const BUSY: Duration = Duration::from_millis(200);
+/// How long it sleeps then at most.
 const SLEEP: Duration = Duration::from_millis(500);
 /// How long a disk that failed is left alone.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Syncs a spool.
+/// Looks after a spool's files.
 pub(crate) struct Syncer {
     pub(crate) spool: Arc<Spool>,
-    /// The index behind the last record that is on the disk.
-    pub(crate) synced: watch::Sender<u64>,
+    /// The index behind the last record that is on the disk; none = nothing is synced.
+    pub(crate) synced: Option<watch::Sender<u64>>,
     pub(crate) wake: Arc<Wake>,
     pub(crate) stop: Arc<AtomicBool>,
 }
@@ -26,32 +31,42 @@ pub(crate) struct Syncer {
 impl Syncer {
     pub(crate) fn run(self) {
         let mut progress = SyncProgress::default();
+        let (mut seen, mut worked) = (0, Instant::now());
         let mut failing = false;
         while !self.stop.load(Ordering::Acquire) {
-            let before = progress.index;
-            match self.spool.sync(&mut progress) {
-                Ok(()) => failing = false,
-                Err(error) => {
-                    if !std::mem::replace(&mut failing, true) {
-                        tracing::error!(
-                            %error,
-                            spool = %self.spool.path().display(),
-                            "the spool's disk does not sync; events count as accepted when the broker has them"
-                        );
-                    }
-                    // Later records get pages that may do better.
-                    self.spool.seal();
+            self.spool.prepare();
+            let end = self.spool.end();
+            if end != seen {
+                (seen, worked) = (end, Instant::now());
+            }
+            if let Some(synced) = &self.synced {
+                let before = progress.index;
+                let result = self.spool.sync(&mut progress);
+                if progress.index > before {
+                    failing = false;
+                    synced.send_replace(progress.index);
+                    continue;
+                }
+                if let Err(error) = result
+                    && !std::mem::replace(&mut failing, true)
+                {
+                    tracing::error!(
+                        %error,
+                        spool = %self.spool.path().display(),
+                        "the spool's disk does not sync; events count as accepted when the broker has them"
+                    );
+                }
+                if progress.index < self.spool.end() {
+                    std::thread::sleep(PAUSE);
+                    continue;
                 }
             }
-            if progress.index > before {
-                self.synced.send_replace(progress.index);
-            } else if failing || progress.index < self.spool.end() {
-                std::thread::sleep(PAUSE);
+            if self.synced.is_none() && worked.elapsed() < BUSY {
+                std::thread::sleep(LOOK);
             } else {
-                self.wake.sleep(SLEEP, || {
-                    self.spool.end() <= progress.index && !self.stop.load(Ordering::Acquire)
-                });
+                self.wake.sleep(SLEEP, || self.spool.end() <= seen && !self.stop.load(Ordering::Acquire));
             }
         }
+        self.spool.tidy();
     }
 }

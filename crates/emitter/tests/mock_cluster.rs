@@ -7,9 +7,7 @@ mod support;
 use std::time::Duration;
 
 use fluxori_core::record::partition_of;
-use fluxori_emitter::{
-    Accepted, Delivered, EmitError, Emitted, Emitter, EmitterOptions, SpoolOptions, WhenFull,
-};
+use fluxori_emitter::{Delivered, EmitError, Emitted, Emitter, EmitterOptions, SpoolOptions, WhenFull};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
@@ -143,7 +141,6 @@ async fn a_retry_inside_the_client_appends_once_and_keeps_the_order() {
     for (offset, acknowledgement) in (1..).zip(waiting) {
         assert_eq!(acknowledgement.await.unwrap().offset, offset);
     }
-    assert_eq!(emitter.counts().refused, 0);
 }
 
 #[tokio::test]
@@ -171,6 +168,8 @@ fn events_that_the_broker_does_not_take_for_now_are_sent_again_by_a_new_client()
     for error in [
         RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
         RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
     ] {
         cluster.request_errors(RDKafkaApiKey::Produce, &[error, error]);
         for n in 0..100 {
@@ -179,38 +178,32 @@ fn events_that_the_broker_does_not_take_for_now_are_sent_again_by_a_new_client()
         emitter.flush(Duration::from_secs(20)).unwrap();
     }
     let counts = emitter.counts();
-    assert_eq!((counts.emitted, counts.waiting, counts.refused, counts.dropped), (201, 0, 0, 0));
-    let ids: std::collections::BTreeSet<_> = read_all(&cluster.bootstrap_servers(), TOPIC, PARTITIONS, 201)
+    assert_eq!((counts.emitted, counts.waiting, counts.damaged, counts.dropped), (401, 0, 0, 0));
+    let ids: std::collections::BTreeSet<_> = read_all(&cluster.bootstrap_servers(), TOPIC, PARTITIONS, 401)
         .into_iter()
         .map(|(_, e)| e.event_id)
         .collect();
-    assert_eq!(ids.len(), 201);
+    assert_eq!(ids.len(), 401);
+}
+
+#[tokio::test]
+async fn who_waits_is_told_when_the_emitter_ends() {
+    let emitter = Emitter::new(EmitterOptions::new(NOBODY)).unwrap();
+    let acknowledgement = emitter.emit_acknowledged(event("acme", 1));
+    drop(emitter);
+    assert_eq!(acknowledgement.await, Err(EmitError::Closed));
 }
 
 #[test]
-fn an_event_that_the_broker_refuses_for_good_is_kept_and_does_not_hold_up_the_others() {
+fn what_was_on_its_way_when_it_was_dropped_is_not_counted_as_dropped() {
     let cluster = cluster();
-    let folder = tempfile::tempdir().unwrap();
-    let spool = SpoolOptions::in_folder(folder.path());
-    let emitter =
-        Emitter::new(EmitterOptions { spool, ..EmitterOptions::new(cluster.bootstrap_servers()) }).unwrap();
-    assert_eq!(emitter.emit(event("acme", 0)), Emitted::Accepted(Accepted::Spooled));
-    emitter.flush(Duration::from_secs(20)).unwrap();
-    cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD]);
-    let refused = event("acme", 1);
-    let event_id = refused.event_id;
-    assert_eq!(emitter.emit(refused), Emitted::Accepted(Accepted::Spooled));
-    emitter.flush(Duration::from_secs(20)).unwrap();
-    assert_eq!(emitter.emit(event("acme", 2)), Emitted::Accepted(Accepted::Spooled));
-    emitter.flush(Duration::from_secs(20)).unwrap();
+    let options = EmitterOptions { brokers: cluster.bootstrap_servers(), ..small(WhenFull::DropOldest) };
+    let emitter = Emitter::new(options).unwrap();
+    for n in 0..20_000 {
+        queued(emitter.emit(event("acme", n)));
+    }
+    emitter.close(Duration::from_secs(20)).unwrap();
+    std::thread::sleep(Duration::from_millis(500));
     let counts = emitter.counts();
-    assert_eq!((counts.acknowledged, counts.refused, counts.waiting), (2, 1, 0));
-    let slot = folder.path().join(TOPIC).join("0");
-    let kept = std::fs::read_dir(slot).unwrap().map(|entry| entry.unwrap().path());
-    let kept: Vec<_> = kept.filter(|path| path.to_string_lossy().contains("refused-")).collect();
-    let value = std::fs::read(&kept[0]).unwrap();
-    let record =
-        fluxori_wire::decode(Some(b"acme"), Some(&value), fluxori_core::time::Timestamp::from_millis(0));
-    let fluxori_core::record::Body::Usage(event) = record.body else { panic!() };
-    assert_eq!((kept.len(), event.event_id), (1, event_id));
+    assert_eq!((counts.acknowledged + counts.dropped, counts.damaged), (20_000, 0), "{counts:?}");
 }

@@ -120,7 +120,7 @@ pub(crate) fn send(
         emitted,
         duplicates_sent,
         acknowledged: counts.acknowledged,
-        failed: counts.refused,
+        failed: counts.damaged + counts.dropped,
         orgs: orgs.len(),
         seconds: (seconds * 1e3).round() / 1e3,
         events_per_s: (acknowledged / seconds.max(1e-3)).round(),

@@ -3,6 +3,7 @@
 //! ```text
 //! FOLDER/TOPIC/SLOT/lock                        locked by the process that has the slot
 //! FOLDER/TOPIC/SLOT/00000000000000000007.segment
+//! FOLDER/TOPIC/SLOT/genesis                     digest of the log that the records are for, if it was pinned
 //! FOLDER/TOPIC/SLOT/cursor                      two places, written in turns:
 //!                                               turn u64 | index u64 | checksum u32
 //! ```
@@ -12,6 +13,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use fluxori_core::digest::Digest;
 use rustix::fs::FallocateFlags;
 
 use super::segment::Space;
@@ -35,16 +37,31 @@ pub(crate) struct Folder {
 ///
 /// # Errors
 /// The folder cannot be made, or a slot cannot be opened.
-pub(crate) fn take_slots(folder: &Path, topic: &str) -> io::Result<(Folder, Vec<Folder>)> {
+pub(crate) fn take_slots(
+    folder: &Path,
+    topic: &str,
+    genesis: Option<Digest>,
+) -> io::Result<(Folder, Vec<Folder>)> {
     let base = folder.join(topic);
-    let mut own = None;
+    let (mut own, mut refused) = (None, None);
     let mut left = Vec::new();
     for slot in 0..MAX_SLOTS {
         let path = base.join(slot.to_string());
-        if own.is_some() && !path.is_dir() {
+        let is_there = path.is_dir();
+        if own.is_some() && !is_there {
             break;
         }
-        let Some(taken) = Folder::take(&path)? else { continue };
+        let taken = match Folder::take(&path, genesis) {
+            Ok(Some(taken)) => taken,
+            Ok(None) => continue,
+            // Of another user, or broken: nobody else is to suffer from it.
+            Err(error) if is_there => {
+                tracing::warn!(slot = %path.display(), %error, "a slot of the spool cannot be used");
+                refused = Some(error);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         if own.is_none() {
             own = Some(taken);
         } else if !taken.segments()?.is_empty() {
@@ -52,18 +69,29 @@ pub(crate) fn take_slots(folder: &Path, topic: &str) -> io::Result<(Folder, Vec<
         }
     }
     let none = || io::Error::other(format!("all {MAX_SLOTS} slots of {} are in use", base.display()));
-    Ok((own.ok_or_else(none)?, left))
+    Ok((own.ok_or_else(|| refused.unwrap_or_else(none))?, left))
 }
 
 impl Folder {
-    /// Takes a slot; `None` if another process, or another emitter of this one, has it.
-    pub(crate) fn take(path: &Path) -> io::Result<Option<Self>> {
+    /// Takes a slot; `None` if another process, or another emitter of this one, has it, or it holds what is for a log with another
+    /// genesis.
+    pub(crate) fn take(path: &Path, genesis: Option<Digest>) -> io::Result<Option<Self>> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         let lock = open(&path.join("lock"))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(error),
+        }
+        let pin = path.join("genesis");
+        match (std::fs::read_to_string(&pin), genesis) {
+            (Ok(text), pinned) => {
+                if pinned.is_none_or(|pinned| text.trim() != pinned.to_string()) {
+                    return Ok(None);
+                }
+            }
+            (Err(_), Some(pinned)) => std::fs::write(&pin, pinned.to_string())?,
+            (Err(_), None) => {}
         }
         // For people who look whose it is.
         lock.set_len(0)?;
@@ -90,6 +118,7 @@ impl Folder {
         for entry in std::fs::read_dir(&self.path)? {
             let name = entry?.file_name();
             let number = name.to_str().and_then(|name| name.strip_suffix(".segment"));
+            let number = number.filter(|number| number.len() == 20);
             numbers.extend(number.and_then(|number| number.parse::<u64>().ok()));
         }
         numbers.sort_unstable();
@@ -121,9 +150,19 @@ impl Folder {
     /// Takes a segment that cannot be read out of the way, and keeps it.
     pub(crate) fn keep_unreadable(&self, number: u64) -> io::Result<PathBuf> {
         let path = self.segment_path(number);
-        let kept = path.with_extension("unreadable");
+        let kept = path.with_extension(format!("{}.unreadable", self.turn));
         std::fs::rename(path, &kept)?;
         Ok(kept)
+    }
+
+    /// Writes the names of the folders above to the disk.
+    pub(crate) fn sync_parents(&self) -> io::Result<()> {
+        self.path
+            .ancestors()
+            .skip(1)
+            .take(3)
+            .filter(|path| path.is_dir())
+            .try_for_each(|path| File::open(path)?.sync_all())
     }
 
     /// Writes the names of the files to the disk.
@@ -166,16 +205,6 @@ impl Folder {
             disk.sync_file(&self.path, "cursor");
         }
         self.cursor.sync_data()
-    }
-
-    /// Keeps a record that the broker will never take, for people: the spool goes on without it.
-    pub(crate) fn set_aside(&self, value: &[u8]) -> io::Result<PathBuf> {
-        let name = format!("refused-{:08x}.avro-record", crc32fast::hash(value));
-        let path = self.path.join(name);
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
-        file.write_all(value)?;
-        file.sync_all()?;
-        Ok(path)
     }
 
     /// Tells the model of the disk that a segment's pages are about to be synced.

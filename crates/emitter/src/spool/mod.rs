@@ -30,12 +30,13 @@ use fluxori_core::id::ProducerId;
 use fluxori_core::record::MAX_RECORD_BYTES;
 use fluxori_core::usage::UsageEvent;
 use fluxori_wire::write_usage;
+use uuid::Uuid;
 
 use crate::error::EmitError;
 use crate::options::{Durability, WhenFull};
 pub(crate) use folder::{Folder, take_slots};
 pub(crate) use frame::Frame;
-pub(crate) use reader::{Item, Reader};
+pub(crate) use reader::Reader;
 use segment::{Found, Header, Segment, SegmentWriter, Space};
 
 /// Largest segment, in bytes; a smaller spool has segments of a sixteenth of it.
@@ -67,7 +68,10 @@ pub(crate) struct Spool {
     end: AtomicU64,
     /// Index up to which the log has all records, or they were dropped.
     frontier: AtomicU64,
+    /// The same without what was dropped after it was last said.
+    acknowledged: AtomicU64,
     dropped: AtomicU64,
+    boot: [u8; 16],
 }
 
 /// The end where records are appended. Locked before the chain, never after.
@@ -84,6 +88,8 @@ struct Chain {
     segments: VecDeque<Arc<Segment>>,
     /// The next segment, made ahead of its need.
     spare: Option<Space>,
+    /// It is being made, and its space is counted.
+    preparing: bool,
     /// Number of the next segment's file.
     next_file: u64,
     /// Space that segments and spare take.
@@ -108,50 +114,63 @@ pub(crate) struct Backlog {
 impl Spool {
     /// A spool in memory, under this name.
     pub(crate) fn in_memory(settings: Settings, producer_id: ProducerId) -> Self {
-        Self::new(settings, None, producer_id, 1, Chain::empty(), 0)
+        Self::new(settings, None, (producer_id, 1), Chain::empty(), 0)
     }
 
-    /// The spool in a folder, with what an earlier process left there. `producer_id` names a new one's events; a spool that has a
-    /// name already keeps it, and its numbers, unless `rename`.
+    /// The spool in a folder, with what an earlier process left there. `wanted` names the producer; without it the spool keeps its
+    /// name, and goes on with its numbers, unless some may have been taken that it no longer knows: then it is `new`.
     ///
     /// # Errors
     /// A file cannot be read.
     pub(crate) fn open(
         settings: Settings,
         mut folder: Folder,
-        producer_id: ProducerId,
-        rename: bool,
+        wanted: Option<&ProducerId>,
+        new: ProducerId,
     ) -> io::Result<(Self, Backlog)> {
+        if settings.durability == Durability::Power {
+            folder.sync_parents()?;
+        }
         let mut chain = Chain::empty();
         let mut backlog = Backlog::default();
-        let mut name = (producer_id, 1);
+        let mut found = Vec::new();
         for number in folder.segments()? {
-            chain.next_file = number + 1;
-            let (segment, recovered) = match Segment::recover(number, folder.open_segment(number)?)? {
-                Found::Whole(segment, recovered) => (*segment, recovered),
-                Found::NeverBegun => {
-                    folder.remove_segment(number)?;
-                    continue;
-                }
+            chain.next_file = number.saturating_add(1);
+            match Segment::recover(number, folder.open_segment(number)?)? {
+                Found::Whole(segment, recovered) => found.push((Arc::new(*segment), recovered)),
+                Found::NeverBegun => folder.remove_segment(number)?,
                 Found::Unreadable => {
                     let kept = folder.keep_unreadable(number)?;
                     tracing::error!(file = %kept.display(), "a segment of the spool has no readable header; it is kept for people");
                     backlog.unreadable += 1;
-                    continue;
                 }
-            };
+            }
+        }
+        // Files are made ahead, so their numbers do not tell which came first.
+        found.sort_by_key(|(segment, _)| segment.first());
+        let cursor = folder.read_cursor()?.unwrap_or(0);
+        let frontier = cursor.max(found.first().map_or(cursor, |(segment, _)| segment.first()));
+        let last = found.last().map(|(segment, recovered)| (segment.header().clone(), *recovered));
+        for (segment, recovered) in found {
             backlog.damaged += recovered.damaged;
             backlog.torn |= recovered.torn;
-            if !rename {
-                let next = segment.header().next_number + i64::from(recovered.own_numbers);
-                name = (segment.header().producer_id.clone(), next);
-            }
             chain.bytes += segment.space();
-            chain.segments.push_back(Arc::new(segment));
+            chain.segments.push_back(segment);
         }
-        let cursor = folder.read_cursor()?.unwrap_or(0);
-        let first = chain.segments.front().map_or(cursor, |segment| segment.first());
-        let spool = Self::new(settings, Some(folder), name.0, name.1, chain, cursor.max(first));
+        let boot = boot();
+        let name = match last {
+            Some((header, recovered)) => {
+                let knows_all = backlog.is_whole() && header.boot == boot && recovered.end >= cursor;
+                let next = header.next_number + i64::from(recovered.own_numbers);
+                match wanted {
+                    Some(wanted) if *wanted != header.producer_id => (wanted.clone(), 1),
+                    None if !knows_all => (new, 1),
+                    _ => (header.producer_id, next),
+                }
+            }
+            None => (wanted.cloned().unwrap_or(new), 1),
+        };
+        let spool = Self { boot, ..Self::new(settings, Some(folder), name, chain, frontier) };
         backlog.records = spool.waiting();
         Ok((spool, backlog))
     }
@@ -159,13 +178,12 @@ impl Spool {
     fn new(
         settings: Settings,
         folder: Option<Folder>,
-        producer_id: ProducerId,
-        next_number: i64,
+        (producer_id, next_number): (ProducerId, i64),
         chain: Chain,
         frontier: u64,
     ) -> Self {
         let segment_bytes = (settings.max_bytes / 16).clamp(MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES);
-        let end = chain.segments.back().map_or(frontier, |segment| segment.end()).max(frontier);
+        let end = chain.segments.iter().map(|segment| segment.end()).fold(frontier, u64::max);
         let frame = Vec::with_capacity(4096);
         Self {
             settings,
@@ -175,7 +193,9 @@ impl Spool {
             chain: Mutex::new(chain),
             end: AtomicU64::new(end),
             frontier: AtomicU64::new(frontier),
+            acknowledged: AtomicU64::new(frontier),
             dropped: AtomicU64::new(0),
+            boot: [0; 16],
         }
     }
 
@@ -216,6 +236,7 @@ impl Spool {
                 number,
                 first: index,
                 next_number: *next_number,
+                boot: self.boot,
                 producer_id: producer_id.clone(),
             };
             let next = self.next_segment(header)?;
@@ -246,7 +267,9 @@ impl Spool {
     }
 
     fn make_room(&self, chain: &mut Chain) -> Result<Space, EmitError> {
-        while chain.bytes + self.segment_bytes > self.settings.max_bytes {
+        // Space that is being made ahead is ours, only not yet: nothing is dropped for it.
+        let allowed = self.settings.max_bytes + if chain.preparing { self.segment_bytes } else { 0 };
+        while chain.bytes + self.segment_bytes > allowed {
             if self.settings.when_full == WhenFull::Reject || !self.drop_oldest(chain) {
                 return Err(EmitError::QueueFull { max_bytes: self.settings.max_bytes });
             }
@@ -281,6 +304,7 @@ impl Spool {
             let needed = in_use.as_ref().is_none_or(|segment| segment.published() > half);
             let fits = chain.bytes + self.segment_bytes <= self.settings.max_bytes;
             let makes = needed && fits && chain.spare.is_none();
+            chain.preparing = makes;
             (in_use, makes.then(|| chain.reserve(self.segment_bytes)))
         };
         if let Some(in_use) = in_use {
@@ -292,6 +316,7 @@ impl Spool {
             space
         });
         let mut chain = lock(&self.chain);
+        chain.preparing = false;
         match space {
             Ok(space) => chain.spare = Some(space),
             // Whoever appends next tries again, and hears of it.
@@ -319,9 +344,24 @@ impl Spool {
     /// Says up to which index the log has all records.
     pub(crate) fn advance(&self, frontier: u64) {
         self.frontier.fetch_max(frontier, Ordering::AcqRel);
+        self.acknowledged.fetch_max(frontier, Ordering::AcqRel);
     }
 
-    /// Ends the segment in use; the next record begins another.
+    /// The log has a record that was dropped.
+    pub(crate) fn undo_drop(&self) {
+        self.dropped.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Ends a segment, if it is the one in use; the next record begins another.
+    fn seal_if_in_use(&self, segment: &Arc<Segment>) {
+        let mut writer = lock(&self.writer);
+        if let Some(in_use) = writer.segment.take_if(|in_use| Arc::ptr_eq(in_use.segment(), segment)) {
+            in_use.seal();
+        }
+    }
+
+    /// Ends the segment in use.
+    #[cfg(test)]
     pub(crate) fn seal(&self) {
         if let Some(segment) = lock(&self.writer).segment.take() {
             segment.seal();
@@ -372,8 +412,7 @@ impl Spool {
     pub(crate) fn sync(&self, progress: &mut SyncProgress) -> io::Result<()> {
         let Some(folder) = &self.folder else { return Ok(()) };
         let segments: Vec<_> = lock(&self.chain).segments.iter().cloned().collect();
-        let frontier = self.frontier.load(Ordering::Acquire);
-        progress.index = progress.index.max(frontier);
+        progress.index = progress.index.max(self.acknowledged.load(Ordering::Acquire));
         for segment in segments {
             let (end, published) = (segment.end(), segment.published());
             if end <= progress.index {
@@ -383,15 +422,19 @@ impl Spool {
                 return Ok(());
             }
             let number = segment.header().number;
-            if progress.named <= number {
+            if !segment.is_named() {
                 lock(folder).sync_names()?;
-                progress.named = number + 1;
+                segment.set_named();
             }
             let begin = if progress.number == number { progress.published } else { 0 };
             #[cfg(test)]
             lock(folder).note_sync(number);
-            segment.sync(begin, published)?;
-            *progress = SyncProgress { index: end, number, published, named: progress.named };
+            if let Err(error) = segment.sync(begin, published) {
+                // Later records get pages that may do better.
+                self.seal_if_in_use(&segment);
+                return Err(error);
+            }
+            *progress = SyncProgress { index: end, number, published };
         }
         Ok(())
     }
@@ -448,11 +491,6 @@ impl Spool {
         self.folder.as_ref().map(|folder| lock(folder).path().to_owned()).unwrap_or_default()
     }
 
-    /// Keeps a record that the broker will never take where people find it; `None` in memory.
-    pub(crate) fn set_aside(&self, value: &[u8]) -> io::Result<Option<PathBuf>> {
-        self.folder.as_ref().map(|folder| lock(folder).set_aside(value)).transpose()
-    }
-
     /// The segment that holds the record of this index, or the next one there is.
     fn segment_at(&self, index: u64) -> Option<Arc<Segment>> {
         let chain = lock(&self.chain);
@@ -469,13 +507,18 @@ pub(crate) struct SyncProgress {
     /// The segment that was synced last, and up to which byte.
     number: u64,
     published: usize,
-    /// The names of segments below this number are on the disk.
-    named: u64,
 }
 
 impl Chain {
     const fn empty() -> Self {
-        Self { segments: VecDeque::new(), spare: None, next_file: 0, bytes: 0, refused: None }
+        Self {
+            segments: VecDeque::new(),
+            spare: None,
+            preparing: false,
+            next_file: 0,
+            bytes: 0,
+            refused: None,
+        }
     }
 
     /// Takes the next file's number, and the space for it.
@@ -485,6 +528,18 @@ impl Chain {
         self.bytes += bytes;
         number
     }
+}
+
+impl Backlog {
+    const fn is_whole(&self) -> bool {
+        self.damaged == 0 && !self.torn && self.unreadable == 0
+    }
+}
+
+/// Names this run of the machine; zeros where the system does not say.
+fn boot() -> [u8; 16] {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    Uuid::try_parse(text.trim()).map_or([0; 16], Uuid::into_bytes)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,57 +1,49 @@
 use std::sync::Arc;
 
-use super::frame::Found;
 use super::segment::{HEADER, Segment};
 use super::{Frame, Spool};
 
-/// Reads a spool's records in order, up to the last one that was appended, and goes on when there are more.
+/// Reads a spool's records in order, up to the last one that was appended, and goes on when there are more. What is damaged or gone is
+/// passed over: the next record's index says so.
 pub(crate) struct Reader {
     segment: Option<Arc<Segment>>,
     offset: usize,
+    /// Index behind the last record.
     index: u64,
-}
-
-/// What comes next.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Item<'a> {
-    /// A record.
-    Record(Frame<'a>),
-    /// A record was here that is no longer whole.
-    Damaged,
 }
 
 impl Reader {
     /// Begins at the record of this index, or the first one behind it.
     pub(crate) fn new(spool: &Spool, index: u64) -> Self {
-        let mut reader = Self { segment: None, offset: HEADER, index: 0 };
-        reader.enter(spool, index);
-        // Offsets are known by reading.
-        while reader.index < index && reader.next(spool).is_some() {}
+        let mut reader = Self { segment: None, offset: HEADER, index };
+        reader.enter(spool);
         reader
     }
 
-    /// The next record and its index; `None` if there is none now.
-    pub(crate) fn next(&mut self, spool: &Spool) -> Option<(u64, Item<'_>)> {
+    /// The next record; `None` if there is none now.
+    pub(crate) fn next(&mut self, spool: &Spool) -> Option<Frame<'_>> {
         if self.is_at_an_end() {
-            self.enter(spool, self.index);
+            self.enter(spool);
         }
         let segment = self.segment.as_ref()?;
-        let index = self.index;
-        if index >= segment.end() {
+        if self.index >= segment.end() {
             return None;
         }
-        let (item, next) = match segment.read(self.offset, index) {
-            Found::Frame(frame, next) => (Item::Record(frame), next),
-            Found::Damaged(Some(next)) => (Item::Damaged, next),
-            // Pages that changed under us, behind the lock's back: the rest of the segment is gone.
-            Found::Damaged(None) | Found::End => (Item::Damaged, self.offset),
-        };
-        self.offset = next;
-        self.index += 1;
-        Some((index, item))
+        match segment.read(self.offset, self.index) {
+            Some((frame, next)) => {
+                self.offset = next;
+                self.index = frame.index + 1;
+                Some(frame)
+            }
+            None => {
+                // Nothing whole is left of it.
+                self.index = segment.end();
+                None
+            }
+        }
     }
 
-    /// Index of the next record.
+    /// Index of the next record, if nothing is missing.
     pub(crate) const fn index(&self) -> u64 {
         self.index
     }
@@ -61,13 +53,11 @@ impl Reader {
         self.segment.as_ref().is_none_or(|segment| segment.is_sealed() && self.index >= segment.end())
     }
 
-    fn enter(&mut self, spool: &Spool, index: u64) {
-        let Some(segment) = spool.segment_at(index) else { return };
-        if self.segment.as_ref().is_some_and(|current| Arc::ptr_eq(current, &segment)) {
-            return;
+    fn enter(&mut self, spool: &Spool) {
+        let Some(segment) = spool.segment_at(self.index) else { return };
+        if !self.segment.as_ref().is_some_and(|current| Arc::ptr_eq(current, &segment)) {
+            self.offset = HEADER;
+            self.segment = Some(segment);
         }
-        self.index = segment.first();
-        self.offset = HEADER;
-        self.segment = Some(segment);
     }
 }

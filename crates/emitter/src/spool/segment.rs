@@ -4,21 +4,21 @@
 //! ```text
 //! segment := header (512 bytes) | frame*          (see `frame`)
 //! header  := magic 8 bytes | checksum u32 | version u32 | number u64 | first index u64 | next number i64
-//!          | producer id length u16 | producer id | zeros
+//!          | boot id 16 bytes | producer id length u16 | producer id | zeros
 //! ```
 //!
-//! The file's blocks are allocated before it is used, so that a full disk is an error here and never a signal while a record
-//! is being copied. One writer appends; any number of readers see what was published, which never changes again.
+//! The file's blocks are allocated before it is used, so that a full disk is an error here and not a signal while a record
+//! is being copied (file systems that write elsewhere at each change, as Btrfs does, keep no such promise). One writer appends; any number of readers see what was published, which never changes again.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use fluxori_core::id::ProducerId;
 use memmap2::{MmapOptions, MmapRaw};
 
-use super::frame;
+use super::frame::{self, Frame};
 
 /// Bytes before the first frame.
 pub(crate) const HEADER: usize = 512;
@@ -34,6 +34,8 @@ pub(crate) struct Header {
     pub(crate) first: u64,
     /// The number that the producer's next event would have taken when the segment began.
     pub(crate) next_number: i64,
+    /// Which run of the machine wrote it: after another one, numbers may have been taken that are not here.
+    pub(crate) boot: [u8; 16],
     /// Who numbers the spool's events.
     pub(crate) producer_id: ProducerId,
 }
@@ -47,12 +49,14 @@ pub(crate) struct Segment {
     space: u64,
     /// Bytes that readers may see.
     published: AtomicUsize,
-    /// Records among them.
-    records: AtomicU64,
+    /// Index behind the last record among them.
+    end: AtomicU64,
     /// Nothing will be appended any more.
     sealed: AtomicBool,
     /// Its pages are in memory, or were tried to be.
     touched: AtomicBool,
+    /// Its name is on the disk.
+    named: AtomicBool,
     /// A sync failed: what the disk has of this segment is not known, and never will be.
     unsyncable: AtomicBool,
 }
@@ -88,15 +92,17 @@ impl Space {
 
     /// Begins a segment.
     pub(crate) fn begin(self, header: Header) -> SegmentWriter {
+        let first = header.first;
         let segment = Segment {
             header,
             space: u64::try_from(self.map.len()).unwrap_or(u64::MAX),
             map: self.map,
             _file: self.file,
             published: AtomicUsize::new(HEADER),
-            records: AtomicU64::new(0),
+            end: AtomicU64::new(first),
             sealed: AtomicBool::new(false),
             touched: AtomicBool::new(self.touched),
+            named: AtomicBool::new(false),
             unsyncable: AtomicBool::new(false),
         };
         let bytes = segment.header.to_bytes();
@@ -118,7 +124,7 @@ impl SegmentWriter {
         self.copy(at, frame);
         // Who sees a record counted sees its bytes.
         self.0.published.store(end, Ordering::Release);
-        self.0.records.fetch_add(1, Ordering::Release);
+        self.0.end.fetch_add(1, Ordering::Release);
     }
 
     pub(crate) fn segment(&self) -> &Arc<Segment> {
@@ -141,36 +147,36 @@ impl SegmentWriter {
 }
 
 impl Segment {
-    /// A segment that an earlier process left. What is not whole at its end is no part of it: a torn tail.
+    /// A segment that an earlier process left. What is not whole at its end is no part of it: a torn tail. Damage in the middle costs
+    /// the records that it hit.
     ///
     /// # Errors
     /// The disk's.
-    #[expect(unsafe_code, reason = "the map is raw, as in every segment")]
-    pub(crate) fn recover(number: u64, file: File) -> io::Result<Found> {
-        let length = file.metadata()?.len();
-        if length < u64::try_from(HEADER).unwrap_or(u64::MAX) {
-            return Ok(if length == 0 { Found::NeverBegun } else { Found::Unreadable });
-        }
-        let map = MmapOptions::new().map_raw(&file)?;
-        // SAFETY: nobody writes to the file: the spool's lock is ours, and no writer of the segment exists.
-        let bytes = unsafe { std::slice::from_raw_parts(map.as_ptr(), map.len()) };
-        let Some(header) = Header::read(number, bytes) else {
+    pub(crate) fn recover(number: u64, mut file: File) -> io::Result<Found> {
+        // Read and not mapped: a bad sector is an error then, and no signal.
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let Some(header) = Header::read(number, &bytes) else {
             let is_empty = bytes.iter().all(|byte| *byte == 0);
             return Ok(if is_empty { Found::NeverBegun } else { Found::Unreadable });
         };
-        let recovered = scan(bytes, header.first);
-        // What is cut gives its space back; nothing reads the map beyond the end.
-        file.set_len(u64::try_from(recovered.end).unwrap_or(u64::MAX))?;
+        let recovered = scan(&bytes, header.first);
+        let end = u64::try_from(recovered.offset).unwrap_or(u64::MAX);
+        if !recovered.torn {
+            // Gives back the space that was never used.
+            file.set_len(end)?;
+        }
         let segment = Self {
-            header,
-            map,
-            space: u64::try_from(recovered.end).unwrap_or(u64::MAX),
+            map: MmapOptions::new().map_raw(&file)?,
+            space: file.metadata()?.len(),
             _file: Some(file),
-            published: AtomicUsize::new(recovered.end),
-            records: AtomicU64::new(recovered.records),
+            published: AtomicUsize::new(recovered.offset),
+            end: AtomicU64::new(recovered.end),
             sealed: AtomicBool::new(true),
             touched: AtomicBool::new(true),
+            named: AtomicBool::new(true),
             unsyncable: AtomicBool::new(false),
+            header,
         };
         Ok(Found::Whole(Box::new(segment), recovered))
     }
@@ -193,7 +199,7 @@ impl Segment {
 
     /// Index behind the last record so far.
     pub(crate) fn end(&self) -> u64 {
-        self.header.first + self.records.load(Ordering::Acquire)
+        self.end.load(Ordering::Acquire)
     }
 
     /// Bytes that the segment takes, in its file or in memory.
@@ -224,9 +230,28 @@ impl Segment {
         unsafe { std::slice::from_raw_parts(self.map.as_ptr(), published) }
     }
 
-    /// The record of this index, at this offset, and where the next one begins.
-    pub(crate) fn read(&self, offset: usize, index: u64) -> frame::Found<'_> {
-        frame::read(self.bytes(), offset, index)
+    /// The first record at this offset or behind it, past damage, whose index is at least this, and where the next one begins.
+    pub(crate) fn read(&self, offset: usize, index: u64) -> Option<(Frame<'_>, usize)> {
+        let bytes = self.bytes();
+        let mut at = offset;
+        loop {
+            match frame::read(bytes, at) {
+                frame::Found::Frame(frame, next) if frame.index >= index => return Some((frame, next)),
+                frame::Found::End => return None,
+                frame::Found::Frame(..) | frame::Found::Damaged => {
+                    at = frame::search(bytes, at, index..self.end())?;
+                }
+            }
+        }
+    }
+
+    /// Whether its name is on the disk; [`Self::set_named`] says so.
+    pub(crate) fn is_named(&self) -> bool {
+        self.named.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_named(&self) {
+        self.named.store(true, Ordering::Release);
     }
 
     /// Writes the bytes from `begin` to `end` to the disk, and waits until they are there.
@@ -260,6 +285,7 @@ impl Header {
             .chain(self.number.to_le_bytes())
             .chain(self.first.to_le_bytes())
             .chain(self.next_number.to_le_bytes())
+            .chain(self.boot)
             .chain(length.to_le_bytes())
             .chain(id.iter().copied());
         let mut bytes = [0; HEADER];
@@ -277,6 +303,7 @@ impl Header {
         let (own, rest) = rest.split_first_chunk::<8>()?;
         let (first, rest) = rest.split_first_chunk::<8>()?;
         let (next_number, rest) = rest.split_first_chunk::<8>()?;
+        let (boot, rest) = rest.split_first_chunk::<16>()?;
         let (length, rest) = rest.split_first_chunk::<2>()?;
         let id = rest.get(..usize::from(u16::from_le_bytes(*length)))?;
         let is_known = u32::from_le_bytes(*version) == VERSION && u64::from_le_bytes(*own) == number;
@@ -284,6 +311,7 @@ impl Header {
             number,
             first: u64::from_le_bytes(*first),
             next_number: i64::from_le_bytes(*next_number),
+            boot: *boot,
             producer_id: ProducerId::new(std::str::from_utf8(id).ok()?).ok()?,
         })
     }
@@ -302,32 +330,40 @@ pub(crate) enum Found {
 /// What a segment held when it was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Recovered {
-    /// Records, damaged ones among them.
-    pub(crate) records: u64,
-    /// Of these, with a number of the spool's own producer.
+    /// Index behind its last record.
+    pub(crate) end: u64,
+    /// Records with a number of the spool's own producer.
     pub(crate) own_numbers: u32,
-    /// Of these, not whole, with others behind them: nothing that a crash does.
+    /// Records that are not whole, with others behind them: nothing that the end of a process does.
     pub(crate) damaged: u64,
-    /// Where they end.
-    pub(crate) end: usize,
+    /// Where the records end.
+    pub(crate) offset: usize,
     /// Whether something that is no whole record follows.
     pub(crate) torn: bool,
 }
 
 fn scan(bytes: &[u8], first: u64) -> Recovered {
-    let mut found = Recovered { records: 0, own_numbers: 0, damaged: 0, end: HEADER, torn: false };
+    let mut found = Recovered { end: first, own_numbers: 0, damaged: 0, offset: HEADER, torn: false };
+    let mut at = HEADER;
     loop {
-        let (next, own_number) = match frame::read(bytes, found.end, first + found.records) {
-            frame::Found::Frame(frame, next) => (next, frame.own_number),
-            frame::Found::Damaged(Some(next)) => {
-                found.damaged += 1;
-                (next, true)
+        match frame::read(bytes, at) {
+            // One that is out of order is none of ours.
+            frame::Found::Frame(frame, next) if frame.index >= found.end => {
+                found.damaged += frame.index - found.end;
+                found.end = frame.index + 1;
+                found.own_numbers += u32::from(frame.own_number);
+                found.offset = next;
+                at = next;
             }
             frame::Found::End => return found,
-            frame::Found::Damaged(None) => return Recovered { torn: true, ..found },
-        };
-        found.records += 1;
-        found.own_numbers += u32::from(own_number);
-        found.end = next;
+            frame::Found::Frame(..) | frame::Found::Damaged => {
+                // Every record takes some bytes, so there are not more behind the damage.
+                let most = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+                let Some(next) = frame::search(bytes, at, found.end..found.end.saturating_add(most)) else {
+                    return Recovered { torn: true, ..found };
+                };
+                at = next;
+            }
+        }
     }
 }

@@ -3,6 +3,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use fluxori_core::digest::Digest;
 use fluxori_core::id::{EventId, Model, Module, OrgId, Provider};
 use fluxori_core::record::Body;
 use fluxori_core::time::Timestamp;
@@ -38,26 +39,30 @@ fn slot(folder: &Path) -> PathBuf {
 }
 
 fn opened(folder: &Path, settings: Settings, disk: Option<&Arc<Disk>>) -> (Spool, Backlog) {
-    let (mut own, left) = take_slots(folder, "topic").unwrap();
+    let (mut own, left) = take_slots(folder, "topic", None).unwrap();
     assert!(left.is_empty());
     own.disk = disk.cloned();
-    Spool::open(settings, own, ProducerId::new("host-1").unwrap(), false).unwrap()
+    Spool::open(settings, own, None, named("host-1")).unwrap()
 }
 
-/// Event id and producer's number of every record behind the frontier, and how many are damaged.
-fn pending(spool: &Spool) -> (Vec<(Uuid, i64)>, usize) {
-    let mut reader = Reader::new(spool, spool.frontier());
-    let (mut records, mut damaged) = (Vec::new(), 0);
-    while let Some((_, item)) = reader.next(spool) {
-        let Item::Record(frame) = item else {
-            damaged += 1;
-            continue;
-        };
+fn named(name: &str) -> ProducerId {
+    ProducerId::new(name).unwrap()
+}
+
+/// Event id and producer's number of every record behind the frontier, and how many are missing between them.
+fn pending(spool: &Spool) -> (Vec<(Uuid, i64)>, u64) {
+    let mut next = spool.frontier();
+    let mut reader = Reader::new(spool, next);
+    let (mut records, mut missing) = (Vec::new(), 0);
+    while reader.index() < spool.end() {
+        let Some(frame) = reader.next(spool) else { continue };
+        missing += frame.index - next;
+        next = frame.index + 1;
         let record = fluxori_wire::decode(Some(frame.key), Some(frame.value), Timestamp::from_millis(0));
         let Body::Usage(event) = record.body else { panic!("{:?}", record.body) };
         records.push((event.event_id.0, event.producer_seq));
     }
-    (records, damaged)
+    (records, missing + spool.end() - next)
 }
 
 /// A spool, what was given to it, and what it has promised.
@@ -148,10 +153,9 @@ impl Watched {
     fn begin_process(&mut self) {
         let (spool, backlog) = opened(self.folder.path(), self.settings, Some(&self.disk));
         self.progress = SyncProgress::default();
-        let (records, damaged) = pending(&spool);
+        let (records, missing) = pending(&spool);
         // Sectors come to the disk in any order, so what was not accepted may have holes; the end of a process makes none.
-        assert!(self.settings.durability == Durability::Power || (damaged, backlog.torn) == (0, false));
-        assert!(records.is_sorted_by(|a, b| a.1 < b.1), "numbers go back");
+        assert!(self.settings.durability == Durability::Power || (missing, backlog.torn) == (0, false));
         let found: BTreeSet<Uuid> = records.iter().map(|(id, _)| *id).collect();
         assert_eq!(found.len(), records.len(), "a record lies there twice");
         let lost: Vec<_> = self.promised.difference(&found).collect();
@@ -230,27 +234,96 @@ fn a_torn_tail_is_cut_and_what_lies_before_it_is_read() {
         let (records, damaged) = pending(&spool);
         assert!(records.len() < 5 && damaged == 0 && backlog.damaged == 0);
         assert!(records.iter().zip(&ids).all(|((found, _), id)| found == id));
-        // What comes next takes the place, the index and the number of what was cut.
+        // What comes next is read behind it.
         spool.append(&event(99), |_| ()).unwrap();
-        let (after, _) = pending(&spool);
-        assert_eq!(after.len(), records.len() + 1);
-        assert_eq!(after.last().unwrap().1, i64::try_from(after.len()).unwrap());
+        let (after, missing) = pending(&spool);
+        assert_eq!((after.len(), missing), (records.len() + 1, 0));
     }
 }
 
 #[test]
-fn a_damaged_record_is_counted_and_costs_no_other() {
-    let (folder, ids) = filled(50);
-    let path = &segments(folder.path())[0];
-    let mut bytes = fs::read(path).unwrap();
-    let place = bytes.len().min(9_000);
-    bytes[place] ^= 0x10;
-    fs::write(path, bytes).unwrap();
-    let (spool, backlog) = opened(folder.path(), PROCESS, None);
-    assert_eq!((backlog.records, backlog.damaged, backlog.torn), (50, 1, false));
-    let (records, damaged) = pending(&spool);
-    assert_eq!((records.len(), damaged), (49, 1));
-    assert!(records.iter().all(|(id, _)| ids.contains(id)));
+fn damage_is_counted_and_costs_only_the_records_that_it_hit() {
+    for bytes_hit in [1, 512, 4_096, 20_000] {
+        let (folder, ids) = filled(1_500);
+        let path = &segments(folder.path())[0];
+        let mut bytes = fs::read(path).unwrap();
+        bytes[9_000..9_000 + bytes_hit].iter_mut().for_each(|byte| *byte ^= 0x5A);
+        fs::write(path, bytes).unwrap();
+        let (spool, backlog) = opened(folder.path(), PROCESS, None);
+        let (records, missing) = pending(&spool);
+        assert_eq!((backlog.records, backlog.damaged, backlog.torn), (1_500, missing, false));
+        // Records have 200 to 1,200 bytes.
+        let most = u64::try_from(bytes_hit / 200 + 2).unwrap();
+        assert!(
+            (1..=most).contains(&missing) && records.len() + usize::try_from(missing).unwrap() == 1_500,
+            "{missing}"
+        );
+        assert!(records.iter().all(|(id, _)| ids.contains(id)));
+    }
+}
+
+#[test]
+fn records_are_found_in_order_although_the_next_segment_was_made_while_they_came() {
+    for _ in 0..5 {
+        let folder = tempfile::tempdir().unwrap();
+        let (spool, _) = opened(folder.path(), PROCESS, None);
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let done = &done;
+            let spool = &spool;
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    spool.prepare();
+                }
+            });
+            for n in 0..1_200 {
+                spool.append(&event(n), |_| ()).unwrap();
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        drop(spool);
+        let (spool, backlog) = opened(folder.path(), PROCESS, None);
+        assert_eq!((backlog.records, backlog.damaged), (1_200, 0));
+        let ids: Vec<_> = pending(&spool).0.into_iter().map(|(id, _)| id).collect();
+        assert_eq!(ids, (0..1_200).map(|n| event(n).event_id.0).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_producer_that_may_not_know_all_its_numbers_gets_another_name() {
+    let name = |folder: &Path, wanted: Option<&str>| {
+        let (own, _) = take_slots(folder, "topic", None).unwrap();
+        let wanted = wanted.map(named);
+        let (spool, _) = Spool::open(PROCESS, own, wanted.as_ref(), named("host-2")).unwrap();
+        let number = pending(&spool).0.len();
+        spool.append(&event(7), |_| ()).unwrap();
+        (spool.producer_id().to_string(), pending(&spool).0[number].1)
+    };
+    let (folder, _) = filled(5);
+    assert_eq!(name(folder.path(), None), ("host-1".into(), 6));
+    assert_eq!(name(folder.path(), Some("host-1")), ("host-1".into(), 7));
+    assert_eq!(name(folder.path(), Some("mine")), ("mine".into(), 1));
+    assert_eq!(name(folder.path(), Some("mine")), ("mine".into(), 2));
+    // The log has more than the spool knows of: the power was lost.
+    let (mut own, _) = take_slots(folder.path(), "topic", None).unwrap();
+    own.write_cursor(1_000).unwrap();
+    drop(own);
+    let (own, _) = take_slots(folder.path(), "topic", None).unwrap();
+    let (spool, _) = Spool::open(PROCESS, own, None, named("host-2")).unwrap();
+    assert_eq!((spool.producer_id(), spool.end()), (named("host-2"), 1_000));
+}
+
+#[test]
+fn a_slot_holds_what_is_for_one_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let slot = |genesis: Option<&[u8]>| {
+        let (own, _) = take_slots(folder.path(), "topic", genesis.map(Digest::of)).unwrap();
+        own.path().file_name().unwrap().to_str().unwrap().to_owned()
+    };
+    assert_eq!(slot(Some(b"production")), "0");
+    assert_eq!(slot(Some(b"staging")), "1");
+    assert_eq!(slot(Some(b"production")), "0");
+    assert_eq!(slot(None), "2", "whoever names no log gets none of theirs");
 }
 
 #[test]
@@ -292,16 +365,16 @@ fn whatever_is_in_the_folder_opening_never_panics_and_reads_only_what_was_writte
 #[test]
 fn a_spool_has_one_process_and_the_next_one_takes_the_next_slot() {
     let folder = tempfile::tempdir().unwrap();
-    let (first, left) = take_slots(folder.path(), "topic").unwrap();
-    assert!(Folder::take(first.path()).unwrap().is_none());
-    let (second, left_by_first) = take_slots(folder.path(), "topic").unwrap();
+    let (first, left) = take_slots(folder.path(), "topic", None).unwrap();
+    assert!(Folder::take(first.path(), None).unwrap().is_none());
+    let (second, left_by_first) = take_slots(folder.path(), "topic", None).unwrap();
     assert_ne!(first.path(), second.path());
     assert!(left.is_empty() && left_by_first.is_empty());
-    let spool = Spool::open(PROCESS, second, ProducerId::new("host-2").unwrap(), false).unwrap().0;
+    let spool = Spool::open(PROCESS, second, None, named("host-2")).unwrap().0;
     spool.append(&event(1), |_| ()).unwrap();
     drop((first, spool));
     // Both are free now: the one with records is drained beside the other.
-    let (own, left) = take_slots(folder.path(), "topic").unwrap();
+    let (own, left) = take_slots(folder.path(), "topic", None).unwrap();
     assert_eq!((own.path(), left.len()), (slot(folder.path()).as_path(), 1));
 }
 

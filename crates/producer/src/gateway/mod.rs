@@ -186,9 +186,7 @@ fn measure(emitter: &Emitter) {
     let counts = emitter.counts();
     metrics::gauge!("producer_spool_events").set(counts.waiting as f64);
     metrics::gauge!("producer_spool_bytes").set(counts.spool_bytes as f64);
-    for (lost, count) in
-        [("dropped", counts.dropped), ("refused", counts.refused), ("damaged", counts.damaged)]
-    {
+    for (lost, count) in [("dropped", counts.dropped), ("damaged", counts.damaged)] {
         metrics::counter!("producer_events_lost_total", "reason" => lost).absolute(count);
     }
 }
