@@ -106,6 +106,10 @@ impl Sender {
 
     /// Sends with one client, until it is stopped or cannot go on.
     fn flow(&self, in_flight: &mut InFlight) -> Result<(), Fault> {
+        // A fault that lasts must not hold up the end.
+        if self.is_stopped() {
+            return Ok(());
+        }
         if let Some(pinned) = self.options.genesis {
             log_identity(&self.options, Some(pinned), IDENTITY_TIMEOUT).map_err(Fault)?;
         }
