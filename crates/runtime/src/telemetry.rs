@@ -13,6 +13,9 @@ use crate::config::{LogFormat, TelemetryConfig};
 const SECONDS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
+/// How often samples are summed up.
+const UPKEEP: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// The process' metrics.
 #[derive(Clone)]
 pub struct Metrics(PrometheusHandle);
@@ -43,6 +46,15 @@ pub fn init(config: &TelemetryConfig) -> Result<Metrics, Error> {
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)
         .and_then(PrometheusBuilder::install_recorder)
         .map_err(|error| install(error.to_string()))?;
+    // Samples are kept until somebody sums them up, whether anybody asks for them or not.
+    let upkeep = handle.clone();
+    let thread = std::thread::Builder::new().name("metrics-upkeep".to_owned()).spawn(move || {
+        loop {
+            std::thread::sleep(UPKEEP);
+            upkeep.run_upkeep();
+        }
+    });
+    thread.map_err(|error| install(error.to_string()))?;
     Ok(Metrics(handle))
 }
 

@@ -10,7 +10,7 @@ use fluxori_core::id::{
 use fluxori_core::record::MAX_RECORD_BYTES;
 use fluxori_core::time::Timestamp;
 use fluxori_core::usage::{Quantity, UsageEvent};
-use fluxori_ingest::usage_from_json;
+use fluxori_ingest::{json, provider_usage, usage_from_json};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -196,13 +196,14 @@ fn json_of(line: &[u8]) -> Result<Value, String> {
     if line.len() > MAX_RECORD_BYTES {
         return Err(format!("{} bytes of JSON; an event has at most {MAX_RECORD_BYTES}", line.len()));
     }
-    serde_json::from_slice(line).map_err(|error| format!("no JSON: {error}"))
+    json::read(line).map_err(|rejection| format!("no JSON: {rejection}"))
 }
 
 fn item(line: u64, value: Result<Value, String>, now: Timestamp) -> Item {
     let given = |value: &Value| value.get("event_id").and_then(Value::as_str).map(str::to_owned);
     let given_id = value.as_ref().ok().and_then(given);
     let event = value.and_then(|value| {
+        let value = provider_usage::expand(value).map_err(|error| error.to_string())?;
         let event = usage_from_json(value, now).map_err(|error| error.to_string())?;
         event.check_time(now).map_err(|violation| violation.to_string())?;
         Ok(event)

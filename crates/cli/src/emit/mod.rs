@@ -79,7 +79,7 @@ enum Status {
     Accepted,
     /// It is no usage event, or cannot be taken.
     Rejected,
-    /// Whether the broker has it is not known; emitted again under its id, it counts once.
+    /// It was not taken for now, or whether the broker has it is not known; emitted again under its id, it counts once.
     Unknown,
 }
 
@@ -223,7 +223,7 @@ fn feed(
                     Pending::Waiting(line(Status::Accepted, Some(receipt.event_id()), None), receipt, until)
                 }
                 Err(Rejected { event, reason }) => {
-                    Pending::Known(line(Status::Rejected, Some(event.event_id), Some(reason.to_string())))
+                    Pending::Known(line(status_of(&reason), Some(event.event_id), Some(reason.to_string())))
                 }
             },
         });
@@ -241,6 +241,14 @@ fn emit(emitter: &Emitter, mut event: UsageEvent, until: Instant) -> Result<Rece
             }
             outcome => return outcome,
         }
+    }
+}
+
+/// What an event is to its caller that came to nothing here: taken never, or perhaps another time.
+const fn status_of(error: &EmitError) -> Status {
+    match error {
+        EmitError::TooLarge { .. } | EmitError::Encoding(_) => Status::Rejected,
+        _ => Status::Unknown,
     }
 }
 
@@ -281,10 +289,7 @@ impl Outcomes {
                 Line { accepted: Some("acknowledged"), position, ..line }
             }
             Some(Err(error)) => {
-                let status = match error {
-                    EmitError::NotAcknowledged { .. } | EmitError::Closed => Status::Unknown,
-                    _ => Status::Rejected,
-                };
+                let status = status_of(&error);
                 Line { status, reason: Some(error.to_string()), ..line }
             }
             None => {

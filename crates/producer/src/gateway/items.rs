@@ -72,13 +72,42 @@ fn json(body: &[u8]) -> Result<Option<Vec<&[u8]>>, Problem> {
     let no_json = |error: serde_json::Error| {
         Problem::new(StatusCode::BAD_REQUEST, "bad-json", "The body is no JSON").detail(error.to_string())
     };
-    let value: &RawValue = serde_json::from_slice(body).map_err(no_json)?;
-    let text = value.get().trim_ascii();
-    if !text.starts_with('[') {
-        return Ok(None);
+    let body = body.trim_ascii();
+    if !body.starts_with(b"[") {
+        return serde_json::from_slice::<&RawValue>(body).map(|_| None).map_err(no_json);
     }
-    let items: Vec<&RawValue> = serde_json::from_str(text).map_err(no_json)?;
-    Ok(Some(items.into_iter().map(|item| item.get().as_bytes()).collect()))
+    match serde_json::from_slice::<Vec<&RawValue>>(body) {
+        Ok(items) => Ok(Some(items.into_iter().map(|item| item.get().as_bytes()).collect())),
+        // One element that is no JSON, such as Python's NaN in it, does not cost the others.
+        Err(error) => split_array(body).map(Some).ok_or_else(|| no_json(error)),
+    }
+}
+
+/// The elements of an array by brackets, commas and strings alone; none if these do not fit.
+fn split_array(body: &[u8]) -> Option<Vec<&[u8]>> {
+    let inside = body.strip_prefix(b"[")?.strip_suffix(b"]")?;
+    let (mut items, mut begin, mut open) = (Vec::new(), 0, Vec::new());
+    let (mut in_text, mut is_escaped) = (false, false);
+    for (at, byte) in inside.iter().enumerate() {
+        if in_text {
+            in_text = is_escaped || *byte != b'"';
+            is_escaped = !is_escaped && *byte == b'\\';
+            continue;
+        }
+        match byte {
+            b'"' => in_text = true,
+            b'[' => open.push(b']'),
+            b'{' => open.push(b'}'),
+            b']' | b'}' if open.pop() != Some(*byte) => return None,
+            b',' if open.is_empty() => {
+                items.push(inside.get(begin..at)?.trim_ascii());
+                begin = at + 1;
+            }
+            _ => {}
+        }
+    }
+    items.push(inside.get(begin..)?.trim_ascii());
+    (open.is_empty() && !in_text).then_some(items)
 }
 
 /// The 415 problem of a body that is declared as something else, or as nothing.
@@ -124,6 +153,16 @@ mod tests {
         }
         for one in ["{\"a\":1}\n", "{\n\"a\":1\n}", "[{\"a\":1},\n{\"b\":2}]", "[\n{}\n]", ""] {
             assert!(!is_lines(one.as_bytes()), "{one}");
+        }
+    }
+
+    #[test]
+    fn an_element_that_is_no_json_costs_no_other() {
+        let json = "application/json";
+        let body = r#"[{"a": NaN}, {"b": "[,{\"\\"}, [1, {"c": [2]}] ]"#;
+        assert_eq!(with(json, body).unwrap(), [r#"{"a": NaN}"#, r#"{"b": "[,{\"\\"}"#, r#"[1, {"c": [2]}]"#]);
+        for broken in ["[{\"a\": NaN}", "[{]", "[\"a]", "[{\"a\": NaN}]]", "[[}]"] {
+            assert_eq!(with(json, broken).unwrap_err(), StatusCode::BAD_REQUEST, "{broken}");
         }
     }
 

@@ -34,8 +34,8 @@ use tokio::sync::Semaphore;
 
 use crate::error::ProducerError;
 
-/// An event that is not accepted in this time is answered with 503.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// An event that is not accepted in this time is answered with 503: before clients give up by themselves, which many do after 10 s.
+const PATIENCE: Duration = Duration::from_secs(6);
 /// At the end, how long the broker is waited for with what it does not have yet.
 const LAST_FLUSH: Duration = Duration::from_secs(5);
 /// How often the spool is measured.

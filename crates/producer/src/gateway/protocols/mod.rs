@@ -137,6 +137,7 @@ async fn read(
     let (mapping, now) = (std::sync::Arc::clone(&gateway.mapping), gateway.now());
     let (max_body_bytes, max_items) = (gateway.max_body_bytes, gateway.max_items);
     let is_small = encoding == Encoding::Identity && body.len() < SMALL_BODY;
+    let name = protocol.name();
     let work = move || {
         let stands_for = KeyStandsFor::of(&caller);
         let context = stands_for.context(now);
@@ -157,10 +158,18 @@ async fn read(
     if is_small {
         return work();
     }
-    let _turn = gateway.reading.acquire().await;
-    match tokio::task::spawn_blocking(work).await {
+    // The turn ends with the work, and not when the client hangs up.
+    let turn = std::sync::Arc::clone(&gateway.reading).acquire_owned().await;
+    let in_turn = move || {
+        let _turn = turn;
+        work()
+    };
+    match tokio::task::spawn_blocking(in_turn).await {
         Ok(read) => read,
-        Err(error) => Err((Box::new(native::Native), Problem::internal(error))),
+        Err(error) => {
+            tracing::error!(protocol = name, %error, "a body could not be read");
+            Err((Box::new(native::Native), Problem::internal(error)))
+        }
     }
 }
 
