@@ -81,6 +81,15 @@ pub(crate) fn label(text: Option<&str>) -> Option<Label> {
     Label::new(text?.trim()).ok()
 }
 
+/// Shortest id of a response that names a call by itself: shorter ones may be numbers, as Ollama's `chatcmpl-0` to
+/// `chatcmpl-998`.
+pub(crate) const UNIQUE_CHARS: usize = 20;
+
+/// Whether the id of a response names the call by itself.
+pub(crate) fn is_unique(id: &str) -> bool {
+    id.chars().count() >= UNIQUE_CHARS
+}
+
 /// The org: as the item says, else as the API key says.
 pub(crate) fn org(
     said: Option<OrgId>,

@@ -20,13 +20,17 @@
 //! | org | `fluxori_org_id` of the key (`user_api_key_auth_metadata`), `user_api_key_org_id`, the API key of the request |
 //! | module | `fluxori_module`, the API key of the request |
 //! | feature, run, reservation | `fluxori_feature`, `fluxori_run_id` or `session_id`, `fluxori_reservation_id` |
-//! | user | `fluxori_user_id`, `user_api_key_user_id`, `end_user` |
-//! | team | `fluxori_team_id`, `user_api_key_team_id`, `team_id` |
+//! | user | `fluxori_user_id` of the key, `user_api_key_user_id`, the client's `fluxori_user_id`, `end_user` |
+//! | team | `fluxori_team_id` of the key, `user_api_key_team_id`, the client's `fluxori_team_id`, `team_id` |
 //! | costs nothing | `cache_hit`, or `used_client_oauth_token`: a client's own subscription |
 //! | tags | what `spend_logs_metadata`, `request_tags` (`name:value`, or `name` alone) and `requester_metadata` hold, then the end user, the key's alias and the model group |
 //!
 //! `fluxori_…` is looked for in the metadata of the key, then in `spend_logs_metadata` and `requester_metadata`, which a
-//! client of the proxy can set. An org is taken from these two only where there is no key of a proxy: from the library.
+//! client of the proxy can set: so these two count only where the key says nothing of it. An org is taken from them only
+//! where no field `user_api_key_…` is set: from the library.
+//!
+//! An org that cannot be used makes the call no event. Anything else of these that cannot be used (too long, control
+//! characters, a reservation that is no UUID) is dropped, as if nobody had said it.
 
 mod attribution;
 mod call;
@@ -112,14 +116,13 @@ fn read_payload(root: &Object<'_>, context: &RequestContext<'_>) -> Result<Usage
     fields.region = fields.region.or_else(|| draft::label(used.region.as_deref()));
     fields.served_from_cache = root.flag("cache_hit");
     fields.own_key = root.object("metadata").flag("used_client_oauth_token");
-    fields.certainty = if used.is_known || failed || is_batch || fields.served_from_cache {
-        Certainty::Exact
-    } else {
-        Certainty::Unknown
-    };
+    fields.outcome = outcome(root, failed);
+    // Who hangs up in the middle of an answer is charged for what was made of it. What failed is not.
+    let is_exact = used.is_known || is_batch || fields.served_from_cache;
+    fields.certainty =
+        if is_exact || fields.outcome == CallOutcome::Error { Certainty::Exact } else { Certainty::Unknown };
     fields.set_quantities(used.quantities);
 
-    fields.outcome = outcome(root, failed);
     fields.latency_ms = began.zip(ended).and_then(|(began, ended)| draft::millis(ended - began));
     let first = seconds(root, "completionStartTime").filter(|_| root.flag("stream"));
     fields.time_to_first_token_ms = began.zip(first).and_then(|(began, first)| draft::millis(first - began));

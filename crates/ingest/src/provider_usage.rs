@@ -5,7 +5,8 @@
 //!
 //! - `usage`: the provider's usage object, as it is (Gemini's `usageMetadata`, too);
 //! - `response`: the provider's whole response, as it is. Its usage is read, its model becomes `response_model`, its id
-//!   `response_id`, and `event_id` where the event has none: a retry of the post is the same event.
+//!   `response_id`, and `event_id` where the event has none: a retry of the post is the same event. An id of fewer than
+//!   20 characters is not taken: some servers number their answers, and begin anew. Then the event must say `event_id`.
 //!
 //! ```json
 //! {"org_id": "acme", "module": "pim", "provider": "anthropic", "request_model": "claude-sonnet-4-5",
@@ -88,7 +89,7 @@ pub fn expand(event: Value) -> Result<Value, Rejection> {
         }
     }
     if name == "response" {
-        put_response(&mut event, &object);
+        put_response(&mut event, &object)?;
     }
     match found {
         Some((mut usage, raw)) => {
@@ -141,15 +142,33 @@ fn put_usage(event: &mut Map<String, Value>, usage: Usage, raw: Option<Map<Strin
     put(event, "raw_usage", raw.and_then(|raw| draft::raw(&Value::Object(raw))).map(Value::String));
 }
 
-fn put_response(event: &mut Map<String, Value>, response: &Object<'_>) {
+fn put_response(event: &mut Map<String, Value>, response: &Object<'_>) -> Result<(), Rejection> {
     let text = |names: &[&str]| names.iter().find_map(|name| response.text(name));
     // Bedrock's responses have no id of their own; its SDK for Python puts one beside.
     let id = text(&["id", "responseId", "response_id"])
         .or_else(|| response.object("ResponseMetadata").text("RequestId"));
-    put(event, "event_id", id.map(Value::from));
+    put(event, "event_id", id.filter(|id| draft::is_unique(id)).map(Value::from));
+    if event.get("event_id").is_none_or(Value::is_null) {
+        return Err(no_identity(id));
+    }
     put(event, "response_id", draft::label(id).map(|id| id.as_str().into()));
     put(event, "response_model", text(&["model", "modelVersion", "model_version"]).map(Value::from));
     put(event, "service_tier", response.text("service_tier").map(Value::from));
+    Ok(())
+}
+
+fn no_identity(id: Option<&str>) -> Rejection {
+    let problem = match id {
+        Some(id) => format!(
+            "the response's id {id:?} has fewer than {} characters, so another call may have the same",
+            draft::UNIQUE_CHARS
+        ),
+        None => "the response has no id".to_owned(),
+    };
+    let detail = format!(
+        "{problem}: give event_id, a UUIDv7 or any text that names the call, the same on every retry"
+    );
+    Rejection::new(Reason::NoIdentity, detail).at("event_id")
 }
 
 /// Sets a field that the event does not have.

@@ -25,67 +25,65 @@ const OURS: &str = "fluxori_";
 /// What LiteLLM calls who uses the proxy's master key.
 const NOBODY: &str = "default_user_id";
 
+/// Only an org that cannot be used costs the event: what merely informs is dropped, and the module is then the API key's.
 pub(super) fn read(root: &Object<'_>, context: &RequestContext<'_>) -> Result<Attribution, Rejection> {
     let metadata = root.object("metadata");
     let of_key = metadata.object("user_api_key_auth_metadata");
-    let of_spend = metadata.object("spend_logs_metadata");
-    let of_requester = metadata.object("requester_metadata");
-    let places = [&of_key, &of_spend, &of_requester];
-    let ours = |name: &str| {
-        let found = places.iter().find_map(|place| Some((place.path_of(name), place.text(name)?)));
-        found.map_or((String::new(), None), |(path, text)| (path, Some(text)))
-    };
-    let at = |object: &Object<'_>, name: &str| object.path_of(name);
+    let of_client = [metadata.object("spend_logs_metadata"), metadata.object("requester_metadata")];
+    // A client fills these in: they never come before what its key says.
+    let clients = |name: &str| of_client.iter().find_map(|place| place.text(name));
 
-    let behind_proxy = metadata.text("user_api_key_hash").is_some();
-    let org = match (of_key.text("fluxori_org_id"), ours("fluxori_org_id")) {
-        (Some(org), _) => (at(&of_key, "fluxori_org_id"), Some(org)),
-        (None, (path, Some(org))) if !behind_proxy => (path, Some(org)),
-        _ => (at(&metadata, "user_api_key_org_id"), metadata.text("user_api_key_org_id")),
+    let org = if let Some(org) = of_key.text("fluxori_org_id") {
+        (of_key.path_of("fluxori_org_id"), Some(org))
+    } else if let Some(org) = metadata.text("user_api_key_org_id") {
+        (metadata.path_of("user_api_key_org_id"), Some(org))
+    } else {
+        let claims = of_client.iter().filter(|_| !is_behind_proxy(&metadata));
+        let claim = claims
+            .filter_map(|place| Some((place.path_of("fluxori_org_id"), place.text("fluxori_org_id")?)))
+            .next();
+        claim.map_or((String::new(), None), |(path, org)| (path, Some(org)))
     };
     let org = draft::id(OrgId::new, &org.0, org.1)?;
     let org = draft::org(org, context, "give the key of LiteLLM an organization")?;
-    let (path, module) = ours("fluxori_module");
-    let module = draft::id(Module::new, &path, module)?;
+    let module = of_key.text("fluxori_module").or_else(|| clients("fluxori_module"));
+    let module = module.and_then(|module| Module::new(module).ok());
     let module = draft::module(module, context, "put fluxori_module into spend_logs_metadata")?;
 
     let end_user = root.text("end_user").or_else(|| metadata.text("user_api_key_end_user_id"));
-    let user = match ours("fluxori_user_id") {
-        (path, Some(user)) => (path, Some(user)),
-        _ => match metadata.text("user_api_key_user_id").filter(|user| *user != NOBODY) {
-            Some(user) => (at(&metadata, "user_api_key_user_id"), Some(user)),
-            None => ("end_user".to_owned(), end_user),
-        },
-    };
-    let team = match ours("fluxori_team_id") {
-        (path, Some(team)) => (path, Some(team)),
-        _ => {
-            let team = metadata.text("user_api_key_team_id").or_else(|| metadata.text("team_id"));
-            (at(&metadata, "user_api_key_team_id"), team)
-        }
-    };
-    let feature = ours("fluxori_feature");
-    let run = match ours("fluxori_run_id") {
-        (path, Some(run)) => (path, Some(run)),
-        _ => ("session_id".to_owned(), root.text("session_id")),
-    };
-    let (path, reservation) = ours("fluxori_reservation_id");
-    let reservation =
-        reservation.map(|id| id.parse::<ReservationId>()).transpose().map_err(|error| Rejection {
-            event_id: None,
-            reason: crate::Reason::Invalid,
-            detail: format!("{path} is no UUID: {error}"),
-            field: Some(path),
-        })?;
+    let user = of_key
+        .text("fluxori_user_id")
+        .or_else(|| metadata.text("user_api_key_user_id").filter(|user| *user != NOBODY))
+        .or_else(|| clients("fluxori_user_id"))
+        .or(end_user);
+    let team = of_key
+        .text("fluxori_team_id")
+        .or_else(|| metadata.text("user_api_key_team_id"))
+        .or_else(|| clients("fluxori_team_id"))
+        .or_else(|| metadata.text("team_id"));
+    let ours = |name: &str| of_key.text(name).or_else(|| clients(name));
+    let run = ours("fluxori_run_id").or_else(|| root.text("session_id"));
     Ok(Attribution {
         org,
         module,
-        user: draft::id(UserId::new, &user.0, user.1)?,
-        team: draft::id(TeamId::new, &team.0, team.1)?,
-        feature: draft::id(Feature::new, &feature.0, feature.1)?,
-        run: draft::id(RunId::new, &run.0, run.1)?,
-        reservation,
+        user: user.and_then(|user| UserId::new(user).ok()),
+        team: team.and_then(|team| TeamId::new(team).ok()),
+        feature: ours("fluxori_feature").and_then(|feature| Feature::new(feature).ok()),
+        run: run.and_then(|run| RunId::new(run).ok()),
+        reservation: ours("fluxori_reservation_id").and_then(|id| id.parse::<ReservationId>().ok()),
         tags: tags(root, &metadata, end_user),
+    })
+}
+
+/// Whether a proxy let the caller in, whose client is then a stranger. A caller with a JWT has no key, so any field tells
+/// it; the library leaves all of them null.
+fn is_behind_proxy(metadata: &Object<'_>) -> bool {
+    metadata.fields().filter(|(name, _)| name.starts_with("user_api_key_")).any(|(_, value)| match value {
+        Value::Null => false,
+        Value::String(text) => !text.trim().is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+        Value::Bool(_) | Value::Number(_) => true,
     })
 }
 

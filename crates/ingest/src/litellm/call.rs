@@ -41,22 +41,57 @@ pub(super) fn operation(call_type: &str) -> &str {
     }
 }
 
-/// Operations that use something for which a provider charges: where none is said, it is not known.
-fn is_charged(operation: &str) -> bool {
-    matches!(
-        operation,
-        "chat"
-            | "text_completion"
-            | "embeddings"
-            | "generate_content"
-            | "image_generation"
-            | "speech"
-            | "transcription"
-            | "ocr"
-            | "video_generation"
-            | "realtime"
-            | "pass_through_endpoint"
-    )
+/// Operations for which no provider charges. Of every other, also of one that is not known here, it is not known what it
+/// used where nobody says so. (`CallTypes` in `litellm/types/utils.py`: what keeps, lists and fetches things)
+fn is_free(operation: &str) -> bool {
+    let name = operation.strip_prefix("a_").or_else(|| operation.strip_prefix('a')).unwrap_or(operation);
+    let is = |name: &str| {
+        matches!(
+            name,
+            "moderation"
+                | "create_batch"
+                | "cancel_batch"
+                | "create_file"
+                | "file_retrieve"
+                | "file_delete"
+                | "file_list"
+                | "file_content"
+                | "get_responses"
+                | "delete_responses"
+                | "cancel_responses"
+                | "list_input_items"
+                | "get_assistants"
+                | "create_assistants"
+                | "delete_assistant"
+                | "create_thread"
+                | "get_thread"
+                | "add_message"
+                | "get_messages"
+                | "retrieve_fine_tuning_job"
+                | "cancel_fine_tuning_job"
+                | "list_fine_tuning_jobs"
+                | "video_list"
+                | "video_retrieve"
+                | "video_retrieve_job"
+                | "video_get_character"
+                | "video_content"
+                | "video_delete"
+                | "list_containers"
+                | "retrieve_container"
+                | "delete_container"
+                | "list_container_files"
+                | "upload_container_file"
+                | "vector_store_create"
+                | "vector_store_file_list"
+                | "vector_store_file_retrieve"
+                | "vector_store_file_content"
+                | "vector_store_file_delete"
+                | "list_mcp_tools"
+                | "call_mcp_tool"
+        )
+    };
+    // The asynchronous ones have an `a` or `a_` before the name.
+    is(operation) || is(name)
 }
 
 /// A model's name without LiteLLM's provider, and without the ways of calling Bedrock: `bedrock/converse/…`.
@@ -112,7 +147,7 @@ pub(super) fn used(root: &Object<'_>, operation: &str, provider: &str) -> Result
     };
     // Of a stream whose usage nobody asked for LiteLLM counts the tokens itself, and says 0 where it cannot.
     let mut is_known =
-        read.as_ref().is_some_and(|read| read.quantities != Quantities::default()) || !is_charged(operation);
+        read.as_ref().is_some_and(|read| read.quantities != Quantities::default()) || is_free(operation);
     let mut read = read.unwrap_or_default();
     let mut measurement = Measurement::Measured;
     let searches = searches_of(&response);
@@ -132,6 +167,7 @@ pub(super) fn used(root: &Object<'_>, operation: &str, provider: &str) -> Result
     // A call of a search engine is one search.
     if operation == "search" && read == Usage::default() && root.text("status") != Some("failure") {
         read.add_units("searches", Some(Quantity::ONE));
+        is_known = true;
     }
     if operation == "speech"
         && read == Usage::default()

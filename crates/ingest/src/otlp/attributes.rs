@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use fluxori_core::usage::MAX_QUANTITY;
 use serde_json::{Map, Value};
 
+use super::names;
 use super::wire::{KeyValue, Scalar};
 use crate::{Reason, Rejection};
 
@@ -12,11 +13,27 @@ use crate::{Reason, Rejection};
 #[derive(Clone, Copy)]
 pub(super) struct Attributes<'s> {
     span: &'s [KeyValue],
-    resource: &'s [KeyValue],
+    resource: &'s OfResource<'s>,
+}
+
+/// What is read of a resource's attributes, by name: found once, for all of its spans.
+#[derive(Default)]
+pub(super) struct OfResource<'s>(Vec<(&'static str, &'s Scalar)>);
+
+impl<'s> OfResource<'s> {
+    pub(super) fn new(attributes: &'s [KeyValue]) -> Self {
+        let tags = names::TAGS.iter().map(|(name, _)| *name);
+        let read = names::OF_RESOURCE.iter().copied().chain(tags);
+        Self(read.filter_map(|name| Some((name, find(attributes, name)?))).collect())
+    }
+
+    fn get(&self, name: &str) -> Option<&'s Scalar> {
+        self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+    }
 }
 
 impl<'s> Attributes<'s> {
-    pub(super) const fn new(span: &'s [KeyValue], resource: &'s [KeyValue]) -> Self {
+    pub(super) const fn new(span: &'s [KeyValue], resource: &'s OfResource<'s>) -> Self {
         Self { span, resource }
     }
 
@@ -28,6 +45,11 @@ impl<'s> Attributes<'s> {
         names.iter().any(|name| self.of_span(name).is_some())
     }
 
+    /// The first of these names that the span has.
+    pub(super) fn first_of(self, names: &[&'static str]) -> Option<&'static str> {
+        names.iter().copied().find(|name| self.of_span(name).is_some())
+    }
+
     /// The first of the span's attributes that is a text which says something, with its name.
     pub(super) fn named_text<'n>(self, names: &[&'n str]) -> Option<(&'n str, Cow<'s, str>)> {
         names.iter().find_map(|name| Some((*name, text(self.of_span(name)?)?)))
@@ -37,10 +59,9 @@ impl<'s> Attributes<'s> {
         self.named_text(names).map(|(_, text)| text)
     }
 
-    /// As [`Self::named_text`], of the span, then of its resource.
-    pub(super) fn named_text_anywhere<'n>(self, names: &[&'n str]) -> Option<(&'n str, Cow<'s, str>)> {
-        let of_resource = || names.iter().find_map(|name| Some((*name, text(find(self.resource, name)?)?)));
-        self.named_text(names).or_else(of_resource)
+    /// As [`Self::text`], of the span, then of its resource.
+    pub(super) fn text_anywhere(self, names: &[&str]) -> Option<Cow<'s, str>> {
+        self.text(names).or_else(|| names.iter().find_map(|name| text(self.resource.get(name)?)))
     }
 
     pub(super) fn flag(self, name: &str) -> bool {

@@ -1,5 +1,6 @@
 //! Pure: which spans are calls of a model, and which of these only wrap another.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use super::attributes::Attributes;
@@ -76,9 +77,19 @@ impl Call<'_> {
         self.attributes.has(names::INPUT) || self.attributes.has(names::OUTPUT)
     }
 
-    /// Calls of one family can be one call seen twice.
+    /// Whether the two can be one call seen twice: they are of one family, and not of two responses.
+    fn can_be(&self, other: &Call<'_>) -> bool {
+        let responses = (self.response_id(), other.response_id());
+        let differ = matches!(&responses, (Some(one), Some(another)) if one != another);
+        !differ && self.is_embedding() == other.is_embedding()
+    }
+
     fn is_embedding(&self) -> bool {
         self.operation == "embeddings"
+    }
+
+    fn response_id(&self) -> Option<Cow<'_, str>> {
+        self.attributes.text(names::RESPONSE_ID)
     }
 }
 
@@ -143,10 +154,8 @@ fn ancestors(
             found.clear();
             break;
         }
-        let same_family = |index: &&usize| {
-            calls.get(**index).is_some_and(|outer| outer.is_embedding() == call.is_embedding())
-        };
-        found.extend(by_key.get(&key(call.span, at)).filter(same_family));
+        let can_be_same = |index: &&usize| calls.get(**index).is_some_and(|outer| outer.can_be(call));
+        found.extend(by_key.get(&key(call.span, at)).filter(can_be_same));
         let Some(parent) = parents.get(&key(call.span, at)) else { break };
         at = parent;
     }

@@ -23,7 +23,8 @@ const UNNAMED_SERVICE: &str = "unknown_service";
 pub(super) fn read(call: &Call<'_>, context: &RequestContext<'_>) -> Result<UsageEvent, Rejection> {
     let (span, attributes) = (call.span, call.attributes);
     let source = draft::source(context, "opentelemetry");
-    let org = said(OrgId::new, attributes.named_text_anywhere(&["fluxori.org_id"]))?;
+    let org = attributes.text_anywhere(&["fluxori.org_id"]);
+    let org = draft::id(OrgId::new, "fluxori.org_id", org.as_deref())?;
     let org = draft::org(org, context, "set the attribute fluxori.org_id on the span or its resource")?;
     let module = module(attributes, context)?;
     let response_id = attributes.text(names::RESPONSE_ID);
@@ -46,23 +47,23 @@ pub(super) fn read(call: &Call<'_>, context: &RequestContext<'_>) -> Result<Usag
     let occurred_at = began.unwrap_or(context.now);
     let mut fields = UsageFields::new(event_id, occurred_at, org, module, provider, request_model);
     fields.source = source;
-    fields.user_id = said(UserId::new, attributes.named_text(names::USER))?;
-    fields.team_id = said(TeamId::new, attributes.named_text_anywhere(&["fluxori.team_id"]))?;
-    fields.feature = said(Feature::new, attributes.named_text_anywhere(&["fluxori.feature"]))?;
-    fields.run_id = said(RunId::new, attributes.named_text(names::RUN))?;
-    fields.reservation_id = reservation(attributes)?;
+    fields.user_id = informs(UserId::new, attributes.text(names::USER));
+    fields.team_id = informs(TeamId::new, attributes.text_anywhere(&["fluxori.team_id"]));
+    fields.feature = informs(Feature::new, attributes.text_anywhere(&["fluxori.feature"]));
+    fields.run_id = informs(RunId::new, attributes.text(names::RUN));
+    fields.reservation_id =
+        attributes.text(&["fluxori.reservation_id"]).and_then(|id| id.parse::<ReservationId>().ok());
     fields.reservation_final = attributes.flag("fluxori.reservation_final");
     fields.own_key = attributes.flag("fluxori.own_key");
     fields.served_from_cache = attributes.flag("fluxori.served_from_cache");
     fields.tags = tags(attributes);
     fields.operation = draft::label(Some(&call.operation)).unwrap_or(fields.operation);
-    let answered = attributes.named_text(names::RESPONSE_MODEL);
-    fields.response_model = said(Model::new, answered)?;
+    fields.response_model = informs(Model::new, attributes.text(names::RESPONSE_MODEL));
     fields.service_tier = draft::label(attributes.text(names::SERVICE_TIER).as_deref());
     let host = attributes.text(&["server.address"]).unwrap_or_default();
     fields.region = provider_name::bedrock_region(&host).and_then(|region| draft::label(Some(region)));
 
-    let tokens = tokens(attributes)?;
+    let tokens = tokens(attributes, counts_cache_beside(attributes, &fields))?;
     fields.set_quantities(fluxori_core::usage::Quantities { tokens, ..Default::default() });
     fields.raw_usage = draft::raw(&attributes.usage());
     fields.outcome = outcome(span, attributes);
@@ -85,34 +86,42 @@ pub(super) fn read(call: &Call<'_>, context: &RequestContext<'_>) -> Result<Usag
     draft::finish(fields, context)
 }
 
-/// The id of the response, which every instrumentation that saw the call knows, else the span itself.
+/// The id of the response, which every instrumentation that saw the call knows. One that is so short that it may be a
+/// number counts within its trace only: some servers number their answers, and begin anew. Longer ones count alone, since
+/// two views that are not nested may be in two traces (Traceloop's and that of Anthropic's SDK, each a root). Without a
+/// response id it is the span itself.
 fn identity(span: &Span, response_id: Option<&str>) -> Result<String, Rejection> {
-    if let Some(id) = response_id {
-        return Ok(id.to_owned());
-    }
     let is_id = |id: &[u8], length| id.len() == length && id.iter().any(|byte| *byte != 0);
-    if is_id(&span.trace_id, 16) && is_id(&span.span_id, 8) {
-        return Ok(format!("{}/{}", hex(&span.trace_id), hex(&span.span_id)));
+    let in_trace = is_id(&span.trace_id, 16);
+    match response_id {
+        Some(id) if draft::is_unique(id) => return Ok(id.to_owned()),
+        Some(id) if in_trace => return Ok(format!("{}/{id}", hex(&span.trace_id))),
+        _ if in_trace && is_id(&span.span_id, 8) => {
+            return Ok(format!("{}/{}", hex(&span.trace_id), hex(&span.span_id)));
+        }
+        _ => {}
     }
     Err(Rejection {
         event_id: None,
         reason: Reason::NoIdentity,
         field: Some("spanId".to_owned()),
-        detail:
-            "there is neither gen_ai.response.id nor a valid trace and span id, so a retry would count twice"
-                .to_owned(),
+        detail: format!(
+            "there is neither a valid trace and span id nor a gen_ai.response.id of {} characters, so a retry would count \
+             twice",
+            draft::UNIQUE_CHARS
+        ),
     })
 }
 
-/// The module: as the span or its resource says, then as the API key says, then the service's name.
+/// The module: as the span or its resource says, then as the API key says, then the service's name. What can be no module
+/// is as if nobody had said it.
 fn module(attributes: Attributes<'_>, context: &RequestContext<'_>) -> Result<Module, Rejection> {
-    let module = said(Module::new, attributes.named_text_anywhere(&["fluxori.module"]))?;
-    let service = attributes.named_text_anywhere(&["service.name"]);
-    let service = service.filter(|(_, name)| !name.starts_with(UNNAMED_SERVICE) && context.module.is_none());
-    let module = match module {
-        None => said(Module::new, service)?,
-        module => module,
+    let module = informs(Module::new, attributes.text_anywhere(&["fluxori.module"]));
+    let service = || {
+        let name = attributes.text_anywhere(&["service.name"]);
+        informs(Module::new, name.filter(|name| !name.starts_with(UNNAMED_SERVICE)))
     };
+    let module = module.or_else(|| context.module.cloned()).or_else(service);
     draft::module(module, context, "set service.name, or the attribute fluxori.module")
 }
 
@@ -143,7 +152,19 @@ fn request_model(attributes: Attributes<'_>) -> Cow<'_, str> {
         .map_or(Cow::Borrowed(UNKNOWN), |model| Cow::Owned(model.to_owned()))
 }
 
-fn tokens(attributes: Attributes<'_>) -> Result<TokenCounts, Rejection> {
+/// Whether cached tokens are not in the input: the Vercel AI SDK, up to version 5, hands on what the provider counts, and
+/// Anthropic and Bedrock count so. From version 6 it names the parts of the input, which then holds all.
+fn counts_cache_beside(attributes: Attributes<'_>, fields: &UsageFields) -> bool {
+    let of_vercel = attributes.first_of(names::CACHE_READ) == Some("ai.usage.cachedInputTokens")
+        && attributes.behind("ai.usage.inputTokenDetails.").is_empty();
+    let provider = fields.provider.as_str();
+    of_vercel
+        && (provider.contains("anthropic")
+            || provider == "aws.bedrock"
+            || fields.request_model.as_str().contains("claude"))
+}
+
+fn tokens(attributes: Attributes<'_>, cache_beside: bool) -> Result<TokenCounts, Rejection> {
     let count = |names| attributes.count(names).map(Option::unwrap_or_default);
     let for_1h = count(names::CACHE_WRITE_1H)?;
     let for_5m = count(names::CACHE_WRITE_5M)?.max(count(names::CACHE_WRITE)? - for_1h);
@@ -161,7 +182,11 @@ fn tokens(attributes: Attributes<'_>) -> Result<TokenCounts, Rejection> {
         audio_output: count(names::AUDIO_OUTPUT)?,
         image_output: count(names::IMAGE_OUTPUT)?,
     };
-    usage::include_parts(&mut tokens, attributes.count(names::TOTAL)?);
+    let total = attributes.count(names::TOTAL)?;
+    if total.is_none() && cache_beside {
+        tokens.input += usage::cached(&tokens);
+    }
+    usage::include_parts(&mut tokens, total);
     // Anthropic counts these beside the rest.
     tokens.input += count(names::COMPACTION_INPUT)?;
     tokens.output += count(names::COMPACTION_OUTPUT)?;
@@ -174,23 +199,11 @@ fn tags(attributes: Attributes<'_>) -> std::collections::BTreeMap<String, String
         let group = attributes.behind(prefix);
         tags.extend(group.iter().map(|(name, value)| (name.as_str(), value.clone())));
     }
-    let known = names::TAGS.iter().filter_map(|(name, tag)| {
-        let (_, value) = attributes.named_text_anywhere(&[name])?;
-        Some((*tag, value.into_owned()))
-    });
+    let known = names::TAGS
+        .iter()
+        .filter_map(|(name, tag)| Some((*tag, attributes.text_anywhere(&[name])?.into_owned())));
     tags.extend(known);
     tags.take()
-}
-
-fn reservation(attributes: Attributes<'_>) -> Result<Option<ReservationId>, Rejection> {
-    let Some((name, text)) = attributes.named_text(&["fluxori.reservation_id"]) else { return Ok(None) };
-    let wrong = |error| Rejection {
-        event_id: None,
-        reason: Reason::Invalid,
-        field: Some(name.to_owned()),
-        detail: format!("{name} is no UUID: {error}"),
-    };
-    text.parse().map(Some).map_err(wrong)
 }
 
 fn outcome(span: &Span, attributes: Attributes<'_>) -> CallOutcome {
@@ -204,12 +217,9 @@ fn outcome(span: &Span, attributes: Attributes<'_>) -> CallOutcome {
     }
 }
 
-fn said<T>(
-    new: impl Fn(&str) -> Result<T, IdError>,
-    named: Option<(&str, Cow<'_, str>)>,
-) -> Result<Option<T>, Rejection> {
-    let (name, text) = named.map_or(("", None), |(name, text)| (name, Some(text)));
-    draft::id(new, name, text.as_deref())
+/// What only informs: dropped where it can be no such id, rather than the event.
+fn informs<T>(new: impl Fn(&str) -> Result<T, IdError>, text: Option<Cow<'_, str>>) -> Option<T> {
+    new(&text?).ok()
 }
 
 fn instant(nanos: u64) -> Option<Timestamp> {

@@ -7,8 +7,9 @@
 //!
 //! # Identity
 //!
-//! `gen_ai.response.id`, else trace id and span id. Both are the same when an exporter sends again. The response id comes
-//! first because whoever saw the same call knows the same one.
+//! `gen_ai.response.id` where it has 20 characters or more; a shorter one together with the trace id, since some servers
+//! number their responses and begin anew; else trace id and span id. All are the same when an exporter sends again. The
+//! response id comes first because whoever saw the same call knows the same one, in another trace, too.
 //!
 //! # Who and what
 //!
@@ -27,8 +28,10 @@
 //! `unknown`.
 
 mod attributes;
+mod bounds;
 mod calls;
 mod event;
+mod json;
 mod names;
 mod wire;
 
@@ -37,10 +40,10 @@ use std::collections::hash_map::Entry;
 
 use fluxori_core::usage::UsageEvent;
 use prost::Message as _;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{Reason, Rejection, RequestContext};
-use attributes::Attributes;
+use attributes::{Attributes, OfResource};
 use calls::Call;
 
 /// How a request and its answer are encoded.
@@ -85,38 +88,36 @@ pub struct RejectedSpan {
 ///
 /// # Errors
 /// The bytes are no such request ([`Reason::NotJson`], [`Reason::NotAnObject`] or [`Reason::Invalid`]): nothing of it can be
-/// read.
+/// read. It holds more than 100,000 spans, or 1,000 attributes of one span or resource ([`Reason::TooLarge`]).
 pub fn read(bytes: &[u8], encoding: Encoding, context: &RequestContext<'_>) -> Result<Traces, Rejection> {
-    let request = match encoding {
-        Encoding::Protobuf => wire::Request::decode(bytes).map_err(|error| {
-            let detail = format!("the body is no ExportTraceServiceRequest in protobuf: {error}");
-            Rejection { event_id: None, reason: Reason::Invalid, field: None, detail }
-        })?,
-        Encoding::Json => {
-            let value = crate::json::read(bytes)?;
-            crate::object::Object::root(&value)?;
-            if value.get("resourceSpans").is_some_and(|spans| !spans.is_array() && !spans.is_null()) {
-                let (field, detail) = ("resourceSpans".to_owned(), "resourceSpans is no array".to_owned());
-                return Err(Rejection {
-                    event_id: None,
-                    reason: Reason::Invalid,
-                    field: Some(field),
-                    detail,
-                });
-            }
-            wire::of_json(&value)
+    let (request, unread) = match encoding {
+        Encoding::Protobuf => {
+            bounds::check(bytes)?;
+            let request = wire::Request::decode(bytes).map_err(|error| {
+                let detail = format!("the body is no ExportTraceServiceRequest in protobuf: {error}");
+                Rejection::new(Reason::Invalid, detail)
+            })?;
+            (request, Vec::new())
         }
+        Encoding::Json => json::read(bytes)?,
     };
-    Ok(traces(&request, context))
+    Ok(traces(&request, unread, context))
 }
 
-fn traces(request: &wire::Request, context: &RequestContext<'_>) -> Traces {
-    let spans: Vec<(&wire::Span, &[wire::KeyValue])> = request
+fn traces(request: &wire::Request, unread: Vec<RejectedSpan>, context: &RequestContext<'_>) -> Traces {
+    let of_resources: Vec<OfResource<'_>> = request
         .resource_spans
         .iter()
-        .flat_map(|resource| {
-            let of_resource = resource.resource.as_ref().map_or(&[][..], |resource| &resource.attributes);
-            resource.scope_spans.iter().flat_map(|scope| &scope.spans).map(move |span| (span, of_resource))
+        .map(|spans| spans.resource.as_ref().map(|resource| OfResource::new(&resource.attributes)))
+        .map(Option::unwrap_or_default)
+        .collect();
+    let spans: Vec<(&wire::Span, &OfResource<'_>)> = request
+        .resource_spans
+        .iter()
+        .zip(&of_resources)
+        .flat_map(|(resource, of_resource)| {
+            let spans = resource.scope_spans.iter().flat_map(|scope| &scope.spans);
+            spans.map(move |span| (span, of_resource))
         })
         .collect();
     let calls: Vec<Call<'_>> = spans
@@ -154,6 +155,7 @@ fn traces(request: &wire::Request, context: &RequestContext<'_>) -> Traces {
         }
     }
     traces.ignored = spans.len() - traces.events.len() - traces.rejected.len();
+    traces.rejected.extend(unread);
     traces
 }
 
@@ -198,8 +200,9 @@ pub fn answer(rejected: &[RejectedSpan], encoding: Encoding) -> Vec<u8> {
         }
         Encoding::Json if count == 0 => b"{}".to_vec(),
         Encoding::Json => {
-            let partial: Value = json!({"rejectedSpans": count.to_string(), "errorMessage": message});
-            json!({"partialSuccess": partial}).to_string().into_bytes()
+            let partial: Value =
+                serde_json::json!({"rejectedSpans": count.to_string(), "errorMessage": message});
+            serde_json::json!({"partialSuccess": partial}).to_string().into_bytes()
         }
     }
 }

@@ -107,6 +107,9 @@ pub(super) const MILLIS_TO_FIRST: Names = &["ai.response.msToFirstChunk", "ai.re
 
 pub(super) const USER: Names = &["fluxori.user_id", "enduser.id", "user.id", "gen_ai.user", "llm.user"];
 pub(super) const RUN: Names = &["fluxori.run_id", "gen_ai.conversation.id", "session.id"];
+/// What a resource may say for all of its spans, beside [`TAGS`].
+pub(super) const OF_RESOURCE: Names =
+    &["fluxori.org_id", "fluxori.module", "fluxori.team_id", "fluxori.feature", "service.name"];
 /// Attributes that become tags under other names.
 pub(super) const TAGS: &[(&str, &str)] = &[
     ("gen_ai.agent.id", "agent_id"),

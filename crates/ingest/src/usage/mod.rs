@@ -60,19 +60,51 @@ pub(crate) fn read(usage: &Object<'_>, provider: &str) -> Result<Option<Usage>, 
 /// Where the total says that the output holds the reasoning, and yet that is more, it was estimated (LiteLLM counts the
 /// thoughts of Claude with a tokenizer): then it is all of the output.
 pub(crate) fn include_parts(tokens: &mut TokenCounts, total: Option<i64>) {
-    let beside = total == Some(tokens.input + tokens.output + tokens.reasoning);
-    if tokens.reasoning > 0 && beside || tokens.reasoning > tokens.output && total.is_none() {
-        tokens.output += tokens.reasoning;
+    let cached = cached(tokens);
+    let (wholes, reasoning) = (tokens.input + tokens.output, tokens.reasoning);
+    let is = |sum| total == Some(sum);
+    let (beside_output, beside_input) = if is(wholes) {
+        (false, false)
+    } else if is(wholes + reasoning) {
+        (true, false)
+    } else if is(wholes + cached) {
+        (false, true)
+    } else if is(wholes + cached + reasoning) {
+        (true, true)
+    } else {
+        (total.is_none() && reasoning > tokens.output, false)
+    };
+    if beside_output {
+        tokens.output += reasoning;
     }
-    tokens.reasoning = tokens.reasoning.min(tokens.output);
-    let cached = tokens.cache_read + tokens.cache_write_5m + tokens.cache_write_1h;
-    if cached > tokens.input {
+    if beside_input || cached > tokens.input {
         tokens.input += cached;
     }
+    clamp_parts(tokens);
+}
+
+/// Tokens of the input that were read from a cache or written to it.
+pub(crate) fn cached(tokens: &TokenCounts) -> i64 {
+    tokens.cache_read + tokens.cache_write_5m + tokens.cache_write_1h
+}
+
+/// No part by medium, and no reasoning, is more than its whole: details that are odd must not cost an event whose totals
+/// are known.
+fn clamp_parts(tokens: &mut TokenCounts) {
+    let clamp = |part: &mut i64, whole: i64| *part = (*part).min(whole);
+    clamp(&mut tokens.audio_input, tokens.input);
+    clamp(&mut tokens.image_input, tokens.input - tokens.audio_input);
+    clamp(&mut tokens.cache_read_audio, tokens.audio_input.min(tokens.cache_read));
+    let left = tokens.cache_read - tokens.cache_read_audio;
+    clamp(&mut tokens.cache_read_image, tokens.image_input.min(left));
+    clamp(&mut tokens.reasoning, tokens.output);
+    clamp(&mut tokens.audio_output, tokens.output);
+    clamp(&mut tokens.image_output, tokens.output - tokens.audio_output);
 }
 
 impl Usage {
-    fn of(tokens: TokenCounts) -> Self {
+    fn of(mut tokens: TokenCounts) -> Self {
+        clamp_parts(&mut tokens);
         Self { quantities: Quantities { tokens, ..Quantities::default() }, ..Self::default() }
     }
 

@@ -10,15 +10,15 @@ use serde_json::{Value, json};
 
 use super::{anyone, fixture, used, with_key};
 
-fn payload(name: &str) -> Value {
+pub(super) fn payload(name: &str) -> Value {
     json::read(&fixture(&format!("litellm/{name}.json"))).unwrap()
 }
 
-fn read(payload: &Value) -> UsageEvent {
+pub(super) fn read(payload: &Value) -> UsageEvent {
     litellm::read(payload, &anyone()).unwrap()
 }
 
-fn changed(name: &str, change: impl FnOnce(&mut Value)) -> Value {
+pub(super) fn changed(name: &str, change: impl FnOnce(&mut Value)) -> Value {
     let mut payload = payload(name);
     change(&mut payload);
     payload
@@ -198,22 +198,6 @@ fn what_the_payload_does_not_say_the_api_key_does() {
 }
 
 #[test]
-fn a_client_of_the_proxy_cannot_name_another_org() {
-    let claim = |metadata: &mut Value| metadata["requester_metadata"]["fluxori_org_id"] = json!("victim");
-    let behind_proxy = changed("chat", |payload| claim(&mut payload["metadata"]));
-    assert_eq!(read(&behind_proxy).org_id.as_str(), "acme");
-    let of_library = changed("chat", |payload| {
-        payload["metadata"]["user_api_key_hash"] = Value::Null;
-        claim(&mut payload["metadata"]);
-    });
-    assert_eq!(read(&of_library).org_id.as_str(), "victim");
-    let of_key = changed("chat", |payload| {
-        payload["metadata"]["user_api_key_auth_metadata"] = json!({"fluxori_org_id": "acme-eu"});
-    });
-    assert_eq!(read(&of_key).org_id.as_str(), "acme-eu");
-}
-
-#[test]
 fn a_retry_is_the_same_event_and_another_call_another() {
     let event = read(&payload("chat"));
     assert_eq!(event.event_id, read(&payload("chat")).event_id);
@@ -350,6 +334,48 @@ fn a_call_that_went_well_and_is_said_to_have_used_nothing_is_kept_as_unknown() {
     let mut cached = nothing;
     cached["cache_hit"] = json!(true);
     assert_eq!(read(&cached).certainty, Certainty::Exact);
+}
+
+/// A payload of an operation of which nobody said what it used.
+fn silent(call_type: &str, change: impl FnOnce(&mut Value)) -> UsageEvent {
+    read(&changed("chat", |payload| {
+        for name in ["metadata", "hidden_params"] {
+            payload[name]["usage_object"] = Value::Null;
+        }
+        payload["response"] = json!({});
+        for name in ["prompt_tokens", "completion_tokens", "total_tokens"] {
+            payload[name] = json!(0);
+        }
+        payload["call_type"] = json!(call_type);
+        change(payload);
+    }))
+}
+
+#[test]
+fn a_call_that_was_cut_without_usage_is_kept_as_unknown_and_one_that_failed_used_nothing() {
+    let failed = |class: &str| {
+        let event = silent("acompletion", |payload| {
+            payload["status"] = json!("failure");
+            payload["error_information"] = json!({"error_class": class});
+        });
+        (event.outcome, event.certainty)
+    };
+    assert_eq!(failed("CancelledError"), (CallOutcome::Cancelled, Certainty::Unknown));
+    assert_eq!(failed("ClientDisconnect"), (CallOutcome::Cancelled, Certainty::Unknown));
+    assert_eq!(failed("RateLimitError"), (CallOutcome::Error, Certainty::Exact));
+}
+
+#[test]
+fn only_what_no_provider_charges_for_is_exactly_nothing_without_usage() {
+    for free in
+        ["acreate_batch", "afile_content", "file_list", "moderation", "a_add_message", "aget_responses"]
+    {
+        assert_eq!(silent(free, |_| ()).certainty, Certainty::Exact, "{free}");
+    }
+    for call_type in ["arerank", "acompletion", "arun_thread", "avideo_remix", "an_operation_of_tomorrow"] {
+        assert_eq!(silent(call_type, |_| ()).certainty, Certainty::Unknown, "{call_type}");
+    }
+    assert_eq!(silent("asearch", |_| ()).certainty, Certainty::Exact, "which is one search");
 }
 
 #[test]

@@ -4,7 +4,9 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod litellm;
+mod litellm_callers;
 mod otlp;
+mod otlp_wire;
 mod properties;
 mod provider_usage;
 

@@ -12,7 +12,7 @@ fn captured(name: &str) -> Traces {
 }
 
 /// A request of spans, each a name and its attributes; the n-th has the id n.
-fn request(spans: &[(&str, Value)]) -> Value {
+pub(super) fn request(spans: &[(&str, Value)]) -> Value {
     let any = |value: &Value| match value {
         Value::String(text) => json!({"stringValue": text}),
         Value::Bool(flag) => json!({"boolValue": flag}),
@@ -217,9 +217,54 @@ fn parts_that_were_counted_beside_their_whole_are_added_to_it() {
         "gen_ai.usage.input_tokens": 21, "gen_ai.usage.output_tokens": 29, "gen_ai.usage.total_tokens": 50,
         "gen_ai.usage.reasoning_tokens": 30}));
     assert_eq!(used(&event), "in 21, out 29, reasoning 29");
+    // The total says that the cached tokens are not in the input, though they are fewer; so with the reasoning.
+    let with_total = |total: i64| {
+        let event = one(json!({"gen_ai.operation.name": "chat", "gen_ai.request.model": "claude-sonnet-4-5",
+            "gen_ai.usage.input_tokens": 1000, "gen_ai.usage.cache_read.input_tokens": 40,
+            "gen_ai.usage.cache_creation.input_tokens": 2, "gen_ai.usage.output_tokens": 9,
+            "gen_ai.usage.reasoning.output_tokens": 5, "gen_ai.usage.total_tokens": total}));
+        used(&event)
+    };
+    assert_eq!(with_total(1009), "in 1000, read 40, w5m 2, out 9, reasoning 5");
+    assert_eq!(with_total(1051), "in 1042, read 40, w5m 2, out 9, reasoning 5");
+    assert_eq!(with_total(1014), "in 1000, read 40, w5m 2, out 14, reasoning 5");
+    assert_eq!(with_total(1056), "in 1042, read 40, w5m 2, out 14, reasoning 5");
 }
 
-fn call(parent: Option<u64>, input: i64) -> Value {
+#[test]
+fn the_vercel_ai_sdk_counts_the_cache_as_the_provider_does() {
+    let vercel = |provider: &str, more: Value| {
+        let mut call = json!({"ai.operationId": "ai.streamText.doStream", "ai.model.provider": provider, "ai.model.id": "m",
+            "gen_ai.usage.input_tokens": 1000, "ai.usage.inputTokens": 1000, "ai.usage.outputTokens": 9,
+            "ai.usage.cachedInputTokens": 40});
+        call.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        used(&one(call))
+    };
+    assert_eq!(vercel("anthropic.messages", json!({})), "in 1040, read 40, out 9");
+    assert_eq!(vercel("amazon-bedrock", json!({})), "in 1040, read 40, out 9");
+    assert_eq!(vercel("openai.responses", json!({})), "in 1000, read 40, out 9");
+    // A total tells, and so do the parts that newer versions name.
+    assert_eq!(
+        vercel("anthropic.messages", json!({"ai.usage.totalTokens": 1009})),
+        "in 1000, read 40, out 9"
+    );
+    let parts = json!({"ai.usage.inputTokenDetails.noCacheTokens": 960});
+    assert_eq!(vercel("anthropic.messages", parts), "in 1000, read 40, out 9");
+}
+
+#[test]
+fn odd_details_never_cost_an_event_whose_totals_are_known() {
+    let event = one(json!({"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-audio",
+        "gen_ai.usage.input_tokens": 100, "gen_ai.usage.audio.input_tokens": 90, "gen_ai.usage.image.input_tokens": 30,
+        "gen_ai.usage.cache_read.input_tokens": 10, "gen_ai.usage.audio.cache_read.input_tokens": 50,
+        "gen_ai.usage.output_tokens": 9, "gen_ai.usage.audio.output_tokens": 8, "gen_ai.usage.image.output_tokens": 8}));
+    assert_eq!(
+        used(&event),
+        "in 100, read 10, audio_in 90, image_in 10, read_audio 10, out 9, audio_out 8, image_out 1"
+    );
+}
+
+pub(super) fn call(parent: Option<u64>, input: i64) -> Value {
     let mut call = json!({"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-5"});
     if input > 0 {
         call["gen_ai.usage.input_tokens"] = json!(input);
@@ -265,6 +310,18 @@ fn of_two_nested_views_of_one_call_the_inner_counts_unless_only_the_outer_has_us
     let retried = [("outer", call(None, 700)), ("first", call(Some(1), 0)), ("second", call(Some(1), 700))];
     assert_eq!(counted(&retried), ["first", "second"]);
     assert_eq!(counted(&[("one", call(None, 700)), ("another", call(None, 700))]), ["one", "another"]);
+    let with_id = |parent: Option<u64>, id: &str| {
+        let mut call = call(parent, 700);
+        call["gen_ai.response.id"] = json!(id);
+        call
+    };
+    // Of two responses: a call inside of another's stream.
+    assert_eq!(
+        counted(&[("outer", with_id(None, "a")), ("inner", with_id(Some(1), "b"))]),
+        ["outer", "inner"]
+    );
+    assert_eq!(counted(&[("outer", with_id(None, "a")), ("inner", with_id(Some(1), "a"))]), ["inner"]);
+    assert_eq!(counted(&[("outer", with_id(None, "a")), ("inner", call(Some(1), 700))]), ["inner"]);
     // Parents in a circle.
     assert_eq!(counted(&[("a", call(Some(2), 7)), ("b", call(Some(1), 7))]), ["a", "b"]);
 }
@@ -282,6 +339,24 @@ fn identity_is_the_response_id_and_else_the_span() {
     assert_ne!(with_id("chatcmpl-1", 0).event_id, with_id("chatcmpl-2", 0).event_id);
     assert_ne!(with_id("", 0).event_id, with_id("", 1).event_id);
     assert_eq!(with_id("", 0).event_id, with_id("", 0).event_id);
+    // Servers that number their responses, as Ollama does, give the same number to many calls, in other traces.
+    let in_trace = |trace: &str, id: &str| {
+        let mut attributes = call(None, 700);
+        attributes["gen_ai.response.id"] = json!(id);
+        let mut request = request(&[("chat", attributes)]);
+        request["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["traceId"] = json!(trace);
+        let traces = otlp::read(request.to_string().as_bytes(), Encoding::Json, &anyone()).unwrap();
+        let rejected = traces.rejected.first().map(|span| span.rejection.reason);
+        (traces.events.first().map(|span| span.event.event_id), rejected)
+    };
+    let (one, another) = ("5b8efff798038103d269b633813fc60c", "00000000000000000000000000000001");
+    assert_ne!(in_trace(one, "chatcmpl-7"), in_trace(another, "chatcmpl-7"));
+    // Other ids are one call's, also where two instrumentations saw it in two traces.
+    let (no_trace, long) = ("0".repeat(32), "chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT");
+    assert_eq!(in_trace(one, long), in_trace(another, long));
+    assert_eq!(in_trace(one, long), in_trace(&no_trace, long));
+    assert!(in_trace(&no_trace, long).0.is_some());
+    assert_eq!(in_trace(&no_trace, "chatcmpl-7"), (None, Some(Reason::NoIdentity)));
     let mut nameless = request(&[("chat", call(None, 700))]);
     nameless["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["spanId"] = json!("0000000000000000");
     let traces = otlp::read(nameless.to_string().as_bytes(), Encoding::Json, &anyone()).unwrap();
@@ -311,6 +386,25 @@ fn attributes_come_before_the_api_key_and_the_key_before_the_services_name() {
     let source = Label::new("traces").unwrap();
     let context = RequestContext { module: Some(&module), source: Some(&source), ..anyone() };
     assert_eq!(read_with(&[("chat", call(None, 1))], &context).events[0].event.source, source);
+}
+
+#[test]
+fn who_and_what_that_cannot_be_used_is_dropped_and_never_the_event() {
+    let mut odd = call(None, 700);
+    for name in ["fluxori.module", "fluxori.team_id", "fluxori.feature", "user.id", "gen_ai.response.model"] {
+        odd[name] = json!("x".repeat(300));
+    }
+    odd["fluxori.reservation_id"] = json!("no-uuid");
+    odd["gen_ai.conversation.id"] = json!("a\u{7}b");
+    let event = one(odd.clone());
+    assert_eq!(event.module.as_str(), "rag", "of the service");
+    assert!(event.user_id.is_none() && event.team_id.is_none() && event.feature.is_none());
+    assert!(event.run_id.is_none() && event.reservation_id.is_none() && event.response_model.is_none());
+    let event = with_key(|context| read_with(&[("chat", odd.clone())], context)).events.remove(0).event;
+    assert_eq!(event.module.as_str(), "key-module");
+    odd["fluxori.org_id"] = json!("x".repeat(300));
+    let traces = read(&[("chat", odd)]);
+    assert_eq!(traces.rejected[0].rejection.field.as_deref(), Some("fluxori.org_id"));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 use fluxori_core::id::EventId;
 use fluxori_core::usage::UsageFields;
-use fluxori_ingest::{Rejection, json, provider_usage};
+use fluxori_ingest::{Reason, Rejection, json, provider_usage};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -60,9 +60,59 @@ fn a_whole_response_also_says_its_id_model_and_service_tier() {
     let (id, event) = read(posted("gemini"));
     assert_eq!(
         (id.as_str(), event.response_model.as_ref().unwrap().as_str()),
-        ("mAbTaM2kHqXavdIP", "gemini-2.5-pro")
+        ("mAbTaM2kHqXavdIPttW1-Ak", "gemini-2.5-pro")
     );
     assert_eq!(read(posted("bedrock_converse")).0, "6f2b4bd8-2f1a-4f0f-9d4e-000000000001");
+}
+
+#[test]
+fn the_id_of_a_response_that_may_come_again_is_not_taken_for_the_events() {
+    for id in [json!("chatcmpl-998"), json!("x".repeat(19)), json!(""), Value::Null] {
+        let mut event = posted("openai_chat");
+        event["response"]["id"] = id.clone();
+        let rejection = refused(event.clone());
+        assert_eq!(
+            (rejection.reason, rejection.field.as_deref()),
+            (Reason::NoIdentity, Some("event_id")),
+            "{id}"
+        );
+        assert!(rejection.detail.contains("give event_id"), "{rejection}");
+        event["event_id"] = json!("call-1");
+        assert_eq!(read(event).0, "call-1");
+    }
+    let mut event = posted("openai_chat");
+    event["response"]["id"] = json!("x".repeat(20));
+    assert_eq!(read(event).0, "x".repeat(20));
+}
+
+#[test]
+fn odd_details_never_cost_an_event_whose_totals_are_known() {
+    for (provider, usage, quantities) in [
+        (
+            "openai",
+            json!({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15,
+                "prompt_tokens_details": {"audio_tokens": 8, "image_tokens": 8, "cached_tokens": 4,
+                    "cached_tokens_details": {"audio_tokens": 9}},
+                "completion_tokens_details": {"audio_tokens": 7, "reasoning_tokens": 6}}),
+            "in 10, read 4, audio_in 8, image_in 2, read_audio 4, out 5, reasoning 5, audio_out 5",
+        ),
+        (
+            "gcp.gemini",
+            json!({"promptTokenCount": 10, "candidatesTokenCount": 5,
+                "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 30}],
+                "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 9}]}),
+            "in 10, audio_in 10, out 5, image_out 5",
+        ),
+        (
+            "anthropic",
+            json!({"input_tokens": 10, "output_tokens": 5, "output_tokens_details": {"thinking_tokens": 9}}),
+            "in 10, out 5, reasoning 5",
+        ),
+    ] {
+        let event = json!({"event_id": "x", "org_id": "acme", "module": "pim", "provider": provider,
+            "request_model": "m", "occurred_at": "2026-11-22T12:00:00Z", "usage": usage});
+        assert_eq!(used(&read(event).1), quantities, "{provider}");
+    }
 }
 
 #[test]

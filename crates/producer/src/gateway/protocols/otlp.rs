@@ -48,7 +48,14 @@ impl Protocol for Otlp {
                 .detail("send Content-Type: application/x-protobuf or application/json"));
         };
         let traces =
-            otlp::read(body, encoding, &reading.context).map_err(|rejection| bad_body(rejection.detail))?;
+            otlp::read(body, encoding, &reading.context).map_err(|rejection| match rejection.reason {
+                Reason::TooLarge => {
+                    let title = "Too many spans or attributes in one request";
+                    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-many-spans", title)
+                        .detail(rejection.detail)
+                }
+                _ => bad_body(rejection.detail),
+            })?;
         let events =
             traces.events.into_iter().map(|span| Item { name: Some(span.span), event: Ok(span.event) });
         let rejected = traces

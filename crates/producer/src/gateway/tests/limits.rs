@@ -64,6 +64,15 @@ async fn more_items_or_bytes_than_configured_are_413() {
 }
 
 #[tokio::test]
+async fn a_request_of_too_many_spans_is_413() {
+    let spans = vec!["{}"; 100_001].join(",");
+    let body = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{spans}]}}]}}]}}"#);
+    let headers = [("authorization", "Bearer all"), ("content-type", "application/json")];
+    let answered = send(&alone(), "/v1/traces", &headers, body).await;
+    assert_eq!(answered.status, StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
 async fn a_body_that_never_ends_or_trickles_is_408_within_a_bound() {
     let http = HttpConfig { body_timeout_ms: 300, ..HttpConfig::default() };
     let router = fluxori_runtime::http::finish(alone(), 16 << 20, http.body_timeout());
