@@ -1,6 +1,44 @@
-//! What benchmarks share: medians of interleaved runs.
+//! What benchmarks share: medians of interleaved runs, and a log of one's own.
 
 use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use fluxori_stack::Endpoints;
+use fluxori_stack::pipeline::{PipelineOptions, binaries_beside};
+
+/// Partitions of a benchmark's log.
+pub const PARTITIONS: i32 = 8;
+
+/// The servers that `cargo xtask bench` started.
+///
+/// # Errors
+/// The environment does not name them.
+pub fn endpoints() -> Result<Endpoints> {
+    let variable = |name: &str| std::env::var(name).with_context(|| format!("{name} is not set"));
+    Ok(Endpoints {
+        kafka_brokers: variable("KAFKA_BROKERS")?,
+        database_url: variable("DATABASE_URL")?,
+        clickhouse_url: variable("CLICKHOUSE_URL")?,
+    })
+}
+
+/// A pipeline of a benchmark's own, on the binaries beside it.
+///
+/// # Errors
+/// The benchmark's own program cannot be found.
+pub fn pipeline_options(endpoints: Endpoints, name: &str) -> Result<PipelineOptions> {
+    let binaries = binaries_beside(&std::env::current_exe()?)?;
+    let name = format!("bench_{}_{name}", std::process::id());
+    Ok(PipelineOptions {
+        endpoints,
+        folder: binaries.join("bench").join(&name),
+        binaries,
+        name,
+        partitions: u32::try_from(PARTITIONS)?,
+        org_keys: Vec::new(),
+        settings: Vec::new(),
+    })
+}
 
 /// How often each thing is measured.
 pub const RUNS: usize = 5;

@@ -96,10 +96,6 @@ impl Sender {
             while Instant::now() < until && !self.is_stopped() {
                 std::thread::sleep(POLL * 10);
             }
-            // A fault that lasts must not hold up the end.
-            if self.is_stopped() {
-                break;
-            }
         }
         self.write_cursor(&mut in_flight);
     }

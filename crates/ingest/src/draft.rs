@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use fluxori_core::id::{IdError, Label, Module, OrgId};
-use fluxori_core::usage::{MAX_RAW_USAGE_BYTES, MAX_TAGS, UsageEvent, UsageFields, Violation};
+use fluxori_core::usage::{MAX_RAW_USAGE_BYTES, MAX_TAGS, UsageEvent, UsageFields};
 use serde_json::Value;
 
 use crate::{Reason, Rejection, RequestContext};
 
 /// Validates an event, and its time as of when the request came.
 pub(crate) fn finish(fields: UsageFields, context: &RequestContext<'_>) -> Result<UsageEvent, Rejection> {
-    let event = UsageEvent::new(fields).map_err(|violation| of_violation(&violation))?;
-    event.check_time(context.now).map_err(|violation| of_violation(&violation))?;
+    let event = UsageEvent::new(fields).map_err(|violation| Rejection::of_violation(&violation))?;
+    event.check_time(context.now).map_err(|violation| Rejection::of_violation(&violation))?;
     Ok(event)
 }
 
@@ -67,12 +67,7 @@ pub(crate) fn id<T>(
     field: &str,
     text: Option<&str>,
 ) -> Result<Option<T>, Rejection> {
-    let wrong = |error: IdError| Rejection {
-        event_id: None,
-        reason: Reason::Invalid,
-        field: Some(field.to_owned()),
-        detail: format!("{field}: {error}"),
-    };
+    let wrong = |error: IdError| Rejection::new(Reason::Invalid, format!("{field}: {error}")).at(field);
     text.map(|text| new(text).map_err(wrong)).transpose()
 }
 
@@ -117,19 +112,7 @@ pub(crate) fn source(context: &RequestContext<'_>, format: &'static str) -> Labe
 fn no_attribution(what: &str, how_to_say: &str) -> Rejection {
     let detail =
         format!("nothing says which {what} it is for: {how_to_say}, or use an API key for one {what}");
-    Rejection { event_id: None, reason: Reason::NoAttribution, field: None, detail }
-}
-
-fn of_violation(violation: &Violation) -> Rejection {
-    let (reason, field) = match violation {
-        Violation::Negative(field) | Violation::TooLarge(field) => (Reason::Invalid, Some(*field)),
-        Violation::SubsetAboveTotal { total, .. } => (Reason::Invalid, Some(*total)),
-        Violation::Limit(_) | Violation::Impossible(_) => (Reason::Invalid, None),
-        Violation::InFuture { .. } => (Reason::OccurredInFuture, Some("occurred_at")),
-        Violation::TooLate { .. } => (Reason::TooLate, Some("occurred_at")),
-    };
-    let field = field.map(str::to_owned);
-    Rejection { event_id: None, reason, field, detail: violation.to_string() }
+    Rejection::new(Reason::NoAttribution, detail)
 }
 
 /// Milliseconds of a number of seconds; none where it is no time that can have passed.

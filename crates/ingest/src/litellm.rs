@@ -52,19 +52,14 @@ pub fn read(payload: &Value, context: &RequestContext<'_>) -> Result<UsageEvent,
     let root = Object::root(payload)?;
     read_payload(&root, context).map_err(|rejection| {
         let given = said(&root, "id").or_else(|| said(&root, "litellm_call_id"));
-        Rejection { event_id: given.map(|id| id.chars().take(256).collect()), ..rejection }
+        rejection.of_event(given)
     })
 }
 
 fn read_payload(root: &Object<'_>, context: &RequestContext<'_>) -> Result<UsageEvent, Rejection> {
     if root.get("modelParameters").is_some() && root.get("status").is_none() {
         let detail = "this is LiteLLM's old payload, all in texts: leave `litellm.generic_api_use_v1` off";
-        return Err(Rejection {
-            event_id: None,
-            reason: Reason::Invalid,
-            field: None,
-            detail: detail.to_owned(),
-        });
+        return Err(Rejection::new(Reason::Invalid, detail));
     }
     let who = attribution::read(root, context)?;
     let source = draft::source(context, "litellm");
@@ -137,13 +132,8 @@ fn read_payload(root: &Object<'_>, context: &RequestContext<'_>) -> Result<Usage
 fn identity(root: &Object<'_>, failed: bool, is_done: bool, began: Option<f64>) -> Result<String, Rejection> {
     let (id, call_id) = (said(root, "id"), said(root, "litellm_call_id"));
     if id.is_none() && call_id.is_none() {
-        return Err(Rejection {
-            event_id: None,
-            reason: Reason::NoIdentity,
-            field: Some("id".to_owned()),
-            detail: "neither id nor litellm_call_id says which call it is, so a retry would count twice"
-                .to_owned(),
-        });
+        let detail = "neither id nor litellm_call_id says which call it is, so a retry would count twice";
+        return Err(Rejection::new(Reason::NoIdentity, detail).at("id"));
     }
     let (id, call_id) = (id.unwrap_or_default(), call_id.unwrap_or_default());
     if failed {

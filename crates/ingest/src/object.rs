@@ -20,12 +20,10 @@ impl<'v> Object<'v> {
     pub(crate) fn root(value: &'v Value) -> Result<Self, Rejection> {
         match value {
             Value::Object(fields) => Ok(Self { fields: Some(fields), path: String::new() }),
-            other => Err(Rejection {
-                event_id: None,
-                reason: Reason::NotAnObject,
-                field: None,
-                detail: format!("{} stands where a JSON object should", kind(other)),
-            }),
+            other => {
+                let detail = format!("{} stands where a JSON object should", kind(other));
+                Err(Rejection::new(Reason::NotAnObject, detail))
+            }
         }
     }
 
@@ -103,8 +101,7 @@ impl<'v> Object<'v> {
 
     pub(crate) fn wrong(&self, name: &str, problem: &str) -> Rejection {
         let path = self.path_of(name);
-        let detail = format!("{path} {problem}");
-        Rejection { event_id: None, reason: Reason::Invalid, field: Some(path), detail }
+        Rejection::new(Reason::Invalid, format!("{path} {problem}")).at(path)
     }
 }
 

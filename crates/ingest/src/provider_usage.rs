@@ -79,8 +79,8 @@ pub fn expand(event: Value) -> Result<Value, Rejection> {
             .map(|name| object.object(name))
             .into()
     };
-    let id = event.get("event_id").and_then(Value::as_str).map(|id| id.chars().take(256).collect());
-    let named = |rejection| Rejection { event_id: id.clone(), ..rejection };
+    let id = event.get("event_id").and_then(Value::as_str).map(str::to_owned);
+    let named = |rejection: Rejection| rejection.of_event(id.as_deref());
     let mut found = None;
     for place in places.iter().filter(|place| !place.is_empty()) {
         if let Some(usage) = usage::read(place, &provider).map_err(named)? {
@@ -123,7 +123,7 @@ pub(crate) fn searches_of(response: &Object<'_>) -> Option<Quantity> {
 }
 
 fn put_usage(event: &mut Map<String, Value>, usage: Usage, raw: Option<Map<String, Value>>) {
-    for (field, count) in token_fields(&usage.quantities.tokens) {
+    for (field, count) in usage.quantities.tokens.by_field() {
         if count != 0 {
             event.insert(field.to_owned(), count.into());
         }
@@ -181,30 +181,12 @@ fn put(event: &mut Map<String, Value>, field: &str, value: Option<Value>) {
 }
 
 fn refused(event: &Map<String, Value>, field: &str, problem: &str) -> Rejection {
-    let id = event.get("event_id").and_then(Value::as_str).map(|id| id.chars().take(256).collect());
-    let detail = format!("{field} {problem}");
-    Rejection { event_id: id, reason: Reason::Invalid, field: Some(field.to_owned()), detail }
+    let id = event.get("event_id").and_then(Value::as_str);
+    Rejection::new(Reason::Invalid, format!("{field} {problem}")).at(field).of_event(id)
 }
 
 /// A field of the event that counts tokens.
 fn token_field(event: &Map<String, Value>) -> Option<&'static str> {
-    let fields = token_fields(&TokenCounts::default()).map(|(field, _)| field);
+    let fields = TokenCounts::default().by_field().map(|(field, _)| field);
     fields.into_iter().find(|field| event.contains_key(*field))
-}
-
-fn token_fields(tokens: &TokenCounts) -> [(&'static str, i64); 12] {
-    [
-        ("input_tokens", tokens.input),
-        ("cache_read_input_tokens", tokens.cache_read),
-        ("cache_write_5m_input_tokens", tokens.cache_write_5m),
-        ("cache_write_1h_input_tokens", tokens.cache_write_1h),
-        ("audio_input_tokens", tokens.audio_input),
-        ("image_input_tokens", tokens.image_input),
-        ("cache_read_audio_input_tokens", tokens.cache_read_audio),
-        ("cache_read_image_input_tokens", tokens.cache_read_image),
-        ("output_tokens", tokens.output),
-        ("reasoning_output_tokens", tokens.reasoning),
-        ("audio_output_tokens", tokens.audio_output),
-        ("image_output_tokens", tokens.image_output),
-    ]
 }

@@ -11,13 +11,12 @@ mod through;
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use fluxori_core::id::{EventId, Model, Module, OrgId, Provider};
 use fluxori_core::usage::{UsageEvent, UsageFields};
 use fluxori_emitter::{Emitter, EmitterOptions, SpoolOptions};
 use fluxori_runtime::clock;
-use fluxori_stack::Endpoints;
-use fluxori_stack::pipeline::{Pipeline, PipelineOptions, binaries_beside};
+use fluxori_stack::pipeline::{Pipeline, binaries_beside};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -87,23 +86,9 @@ fn on_disk() -> Result<SpoolOptions> {
 }
 
 fn main() -> Result<()> {
-    let brokers = std::env::var("KAFKA_BROKERS").context("KAFKA_BROKERS is not set")?;
-    let variable = |name: &str| std::env::var(name).unwrap_or_default();
-    let binaries = binaries_beside(&std::env::current_exe()?)?;
-    let name = format!("bench_{}_emit", std::process::id());
-    let pipeline = Pipeline::init_without_ledger(PipelineOptions {
-        endpoints: Endpoints {
-            kafka_brokers: brokers.clone(),
-            database_url: variable("DATABASE_URL"),
-            clickhouse_url: variable("CLICKHOUSE_URL"),
-        },
-        folder: binaries.join("bench").join(&name),
-        binaries,
-        name: name.clone(),
-        partitions: 8,
-        org_keys: Vec::new(),
-        settings: Vec::new(),
-    })?;
+    let options = benches::pipeline_options(benches::endpoints()?, "emit")?;
+    let (brokers, name) = (options.endpoints.kafka_brokers.clone(), options.name.clone());
+    let pipeline = Pipeline::init_without_ledger(options)?;
 
     let calls = calls::measure(&brokers, &name)?;
     println!("per call                     p50 ns");

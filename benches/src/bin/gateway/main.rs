@@ -12,8 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, Subcommand};
-use fluxori_stack::Endpoints;
-use fluxori_stack::pipeline::{Pipeline, PipelineOptions, binaries_beside};
+use fluxori_stack::pipeline::Pipeline;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -56,23 +55,8 @@ struct Rates {
 }
 
 fn measure(runtime: &tokio::runtime::Runtime) -> Result<()> {
-    let variable = |name: &str| std::env::var(name).unwrap_or_default();
-    let program = std::env::current_exe()?;
-    let binaries = binaries_beside(&program)?;
-    let name = format!("bench_{}_gateway", std::process::id());
-    let pipeline = Pipeline::init_without_ledger(PipelineOptions {
-        endpoints: Endpoints {
-            kafka_brokers: std::env::var("KAFKA_BROKERS").context("KAFKA_BROKERS is not set")?,
-            database_url: variable("DATABASE_URL"),
-            clickhouse_url: variable("CLICKHOUSE_URL"),
-        },
-        folder: binaries.join("bench").join(&name),
-        binaries,
-        name: name.clone(),
-        partitions: 8,
-        org_keys: Vec::new(),
-        settings: Vec::new(),
-    })?;
+    let options = benches::pipeline_options(benches::endpoints()?, "gateway")?;
+    let pipeline = Pipeline::init_without_ledger(options)?;
     let floor = Floor::start()?;
     let mut figures = serde_json::Map::new();
     println!("{CLIENTS} clients, requests/s       bare handler    process      power    p99 at half load");

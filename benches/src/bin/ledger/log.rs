@@ -4,18 +4,18 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use benches::PARTITIONS;
 use fluxori_core::record::partition_of;
 use fluxori_core::time::Timestamp;
 use fluxori_runtime::clock;
 use fluxori_stack::Endpoints;
-use fluxori_stack::pipeline::{Pipeline, PipelineOptions, binaries_beside};
+use fluxori_stack::pipeline::Pipeline;
 use fluxori_stream::{Delivery, LogReader, Publisher, PublisherOptions, StreamError};
 use fluxori_wire::Issuer;
 use tokio::runtime::Runtime;
 
 use crate::workload::{Spread, Workload};
 
-const PARTITIONS: i32 = 8;
 /// So many records are acknowledged together.
 const TOGETHER: usize = 20_000;
 /// Where the first event occurred, before now.
@@ -39,18 +39,9 @@ pub(crate) struct Log<'bench> {
 impl<'bench> Log<'bench> {
     /// Makes the log, puts the rate card in force and opens all orgs.
     pub(crate) fn new(bench: &'bench Bench, name: &str, orgs: usize, spread: Spread) -> Result<Self> {
-        let program = std::env::current_exe()?;
-        let binaries = binaries_beside(&program)?;
-        let name = format!("bench_{}_{name}", std::process::id());
-        let pipeline = Pipeline::init(PipelineOptions {
-            endpoints: bench.endpoints.clone(),
-            folder: binaries.join("bench").join(&name),
-            binaries,
-            name: name.clone(),
-            partitions: u32::try_from(PARTITIONS)?,
-            org_keys: Vec::new(),
-            settings: Vec::new(),
-        })?;
+        let options = benches::pipeline_options(bench.endpoints.clone(), name)?;
+        let name = options.name.clone();
+        let pipeline = Pipeline::init(options)?;
         let card = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/rates/small.toml");
         pipeline.credits(&[
             "rates",

@@ -12,9 +12,8 @@ mod log;
 mod rebuild;
 mod workload;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Parser;
-use fluxori_stack::Endpoints;
 
 use crate::figures::{Figures, Plan};
 use crate::log::Bench;
@@ -34,14 +33,8 @@ struct Arguments {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let variable = |name: &str| std::env::var(name).with_context(|| format!("{name} is not set"));
-    let endpoints = Endpoints {
-        kafka_brokers: variable("KAFKA_BROKERS")?,
-        database_url: variable("DATABASE_URL")?,
-        clickhouse_url: variable("CLICKHOUSE_URL")?,
-    };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let bench = Bench { runtime, endpoints };
+    let bench = Bench { runtime, endpoints: benches::endpoints()? };
     let plan = Plan::new(arguments.quick, arguments.only);
     let figures = Figures::measure(&bench, &plan)?;
     if !arguments.json {

@@ -46,6 +46,27 @@ pub struct Quantities {
     pub units: BTreeMap<String, Quantity>,
 }
 
+impl TokenCounts {
+    /// Each count under the name of its field in a usage event.
+    #[must_use]
+    pub const fn by_field(&self) -> [(&'static str, i64); 12] {
+        [
+            ("input_tokens", self.input),
+            ("cache_read_input_tokens", self.cache_read),
+            ("cache_write_5m_input_tokens", self.cache_write_5m),
+            ("cache_write_1h_input_tokens", self.cache_write_1h),
+            ("audio_input_tokens", self.audio_input),
+            ("image_input_tokens", self.image_input),
+            ("cache_read_audio_input_tokens", self.cache_read_audio),
+            ("cache_read_image_input_tokens", self.cache_read_image),
+            ("output_tokens", self.output),
+            ("reasoning_output_tokens", self.reasoning),
+            ("audio_output_tokens", self.audio_output),
+            ("image_output_tokens", self.image_output),
+        ]
+    }
+}
+
 impl Quantities {
     /// Refuses quantities that cannot be: negative, beyond the limits, a part above its whole.
     ///

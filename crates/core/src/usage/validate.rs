@@ -89,20 +89,7 @@ pub(super) fn check(fields: &UsageFields) -> Result<(), Violation> {
 }
 
 pub(super) fn check_tokens(tokens: &TokenCounts) -> Result<(), Violation> {
-    for (name, count) in [
-        ("input_tokens", tokens.input),
-        ("cache_read_input_tokens", tokens.cache_read),
-        ("cache_write_5m_input_tokens", tokens.cache_write_5m),
-        ("cache_write_1h_input_tokens", tokens.cache_write_1h),
-        ("audio_input_tokens", tokens.audio_input),
-        ("image_input_tokens", tokens.image_input),
-        ("cache_read_audio_input_tokens", tokens.cache_read_audio),
-        ("cache_read_image_input_tokens", tokens.cache_read_image),
-        ("output_tokens", tokens.output),
-        ("reasoning_output_tokens", tokens.reasoning),
-        ("audio_output_tokens", tokens.audio_output),
-        ("image_output_tokens", tokens.image_output),
-    ] {
+    for (name, count) in tokens.by_field() {
         if count < 0 {
             return Err(Violation::Negative(name));
         }

@@ -105,7 +105,7 @@ pub(crate) struct Backlog {
     pub(crate) records: u64,
     /// Records that are no longer whole, with others behind them.
     pub(crate) damaged: u64,
-    /// Whether the end was torn, and cut.
+    /// Whether an end was torn, and passed over.
     pub(crate) torn: bool,
     /// Segments that cannot be read at all; their files are kept.
     pub(crate) unreadable: u64,

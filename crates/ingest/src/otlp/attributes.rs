@@ -100,8 +100,7 @@ impl<'s> Attributes<'s> {
             Scalar::Text(_) => "is a text where a number should stand".to_owned(),
             Scalar::Flag(_) => "is a boolean where a number should stand".to_owned(),
         };
-        let detail = format!("{name} {problem}");
-        Err(Rejection { event_id: None, reason: Reason::Invalid, field: Some(name.to_owned()), detail })
+        Err(Rejection::new(Reason::Invalid, format!("{name} {problem}")).at(name))
     }
 
     /// The span's attributes whose names begin so, without that, and their values as texts.

@@ -39,8 +39,7 @@ pub(super) fn read(call: &Call<'_>, context: &RequestContext<'_>) -> Result<Usag
         draft::id(Model::new, "gen_ai.request.model", Some(&*request_model))?,
     );
     let (Some(provider), Some(request_model)) = fields else {
-        let detail = "gen_ai.request.model is missing".to_owned();
-        return Err(Rejection { event_id: None, reason: Reason::Invalid, field: None, detail });
+        return Err(Rejection::new(Reason::Invalid, "gen_ai.request.model is missing"));
     };
 
     let began = instant(span.start_time_unix_nano).or_else(|| instant(span.end_time_unix_nano));
@@ -101,16 +100,11 @@ fn identity(span: &Span, response_id: Option<&str>) -> Result<String, Rejection>
         }
         _ => {}
     }
-    Err(Rejection {
-        event_id: None,
-        reason: Reason::NoIdentity,
-        field: Some("spanId".to_owned()),
-        detail: format!(
-            "there is neither a valid trace and span id nor a gen_ai.response.id of {} characters, so a retry would count \
-             twice",
-            draft::UNIQUE_CHARS
-        ),
-    })
+    let detail = format!(
+        "there is neither a valid trace and span id nor a gen_ai.response.id of {} characters, so a retry would count twice",
+        draft::UNIQUE_CHARS
+    );
+    Err(Rejection::new(Reason::NoIdentity, detail).at("spanId"))
 }
 
 /// The module: as the span or its resource says, then as the API key says, then the service's name. What can be no module

@@ -26,12 +26,17 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// A Kafka of its own, because the others' tests need theirs, and the ledger consumer on it.
 fn with_own_kafka() -> Result<(Server, Pipeline)> {
     let server = Server::kafka(&server_options()?)?;
-    let pipeline =
-        pipeline_at(Endpoints { kafka_brokers: server.endpoint().to_owned(), ..endpoints()? }, &[])?;
+    let pipeline = with_ledger(Endpoints { kafka_brokers: server.endpoint().to_owned(), ..endpoints()? })?;
+    Ok((server, pipeline))
+}
+
+/// A pipeline of which only the ledger consumer runs, with batches as large as in service.
+fn with_ledger(endpoints: Endpoints) -> Result<Pipeline> {
+    let pipeline = pipeline_at(endpoints, &[])?;
     pipeline.start("ledger-consumer")?;
     pipeline.wait_ready("ledger-consumer")?;
     apply_rates(&pipeline)?;
-    Ok((server, pipeline))
+    Ok(pipeline)
 }
 
 fn options(pipeline: &Pipeline, folder: PathBuf) -> Result<EmitterOptions> {
@@ -198,10 +203,7 @@ fn an_emitting_process_killed_twenty_times_under_load_loses_and_doubles_nothing(
     const EVENTS_A_KILL: usize = 1_500;
     let seed = seed("an_emitting_process_killed_twenty_times_under_load_loses_and_doubles_nothing")?;
     let mut random = StdRng::seed_from_u64(seed);
-    let pipeline = pipeline_at(endpoints()?, &[])?;
-    pipeline.start("ledger-consumer")?;
-    pipeline.wait_ready("ledger-consumer")?;
-    apply_rates(&pipeline)?;
+    let pipeline = with_ledger(endpoints()?)?;
     let mut source = Source::open(&pipeline, seed)?;
     let mut unanswered = Unanswered::new();
     for _ in 0..if is_soak() { 100 } else { 20 } {
@@ -307,10 +309,7 @@ fn two_gateways_killed_in_turns_and_clients_that_retry_at_either_lose_and_double
     let test = "two_gateways_killed_in_turns_and_clients_that_retry_at_either_lose_and_double_nothing";
     let seed = seed(test)?;
     let mut random = StdRng::seed_from_u64(seed);
-    let pipeline = pipeline_at(endpoints()?, &[])?;
-    pipeline.start("ledger-consumer")?;
-    pipeline.wait_ready("ledger-consumer")?;
-    apply_rates(&pipeline)?;
+    let pipeline = with_ledger(endpoints()?)?;
     let mut source = Source::open(&pipeline, seed)?;
     let spool = spool_folder(&pipeline);
     let settings = [("FLUXORI__PRODUCER__SPOOL_DIR", spool.to_str().context("path")?)];
