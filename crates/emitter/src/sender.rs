@@ -27,7 +27,7 @@ type Client = BaseProducer<Deliveries, OrgPartitioner>;
 const MAX_IN_FLIGHT: usize = 65_536;
 /// So many are sent before reports are looked at.
 const BURST: usize = 512;
-/// How long reports are waited for when there is nothing to send.
+/// How often reports are looked for when there is nothing to send.
 const POLL: Duration = Duration::from_millis(1);
 /// After so long without work the thread sleeps until it is woken.
 const BUSY: Duration = Duration::from_millis(200);
@@ -133,7 +133,8 @@ impl Sender {
             if sent > 0 || settled > 0 {
                 worked = Instant::now();
             } else if in_flight.sent > 0 {
-                client.poll(POLL);
+                // Not `client.poll(POLL)`: it never returns before its time is over, and its last millisecond is a busy loop.
+                std::thread::sleep(POLL);
             } else {
                 self.write_cursor(in_flight);
                 if worked.elapsed() < BUSY {
@@ -188,7 +189,8 @@ impl Sender {
                     if self.is_stopped() {
                         return Ok(false);
                     }
-                    client.poll(POLL);
+                    std::thread::sleep(POLL);
+                    client.poll(Duration::ZERO);
                     record = back;
                 }
                 Err((error, _)) => return Err(self.fault(&error)),
