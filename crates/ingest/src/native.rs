@@ -1,10 +1,18 @@
 //! Pure: usage in our own JSON, as the gateway and the CLI take it.
+//!
+//! Most events are read straight from their bytes. What cannot be is read once more as a value: that can be a provider's own
+//! usage object, and can be told what is wrong with it. Both ways end in [`Completing`], so both mean the same.
 
-use fluxori_core::id::{EventId, Label, OrgId};
+use std::borrow::Cow;
+use std::fmt;
+
+use fluxori_core::id::{EventId, Label, Module, OrgId};
 use fluxori_core::record::MAX_RECORD_BYTES;
 use fluxori_core::time::Timestamp;
 use fluxori_core::usage::{UsageEvent, UsageFields};
-use serde_json::{Map, Value};
+use serde::de::value::{BorrowedStrDeserializer, CowStrDeserializer, MapAccessDeserializer, StrDeserializer};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer as _, Error as _, MapAccess, Visitor};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{Reason, Rejection, RequestContext, json, provider_usage};
@@ -18,32 +26,7 @@ pub fn usage_from_bytes(bytes: &[u8], context: &RequestContext<'_>) -> Result<Us
         let detail = format!("{} bytes of JSON; an event has at most {MAX_RECORD_BYTES}", bytes.len());
         return Err(Rejection::new(Reason::TooLarge, detail));
     }
-    let mut value = json::read(bytes)?;
-    if let Value::Object(object) = &mut value {
-        take_from(context, object);
-    }
-    let event_id = named_id(&value);
-    let value = provider_usage::expand(value).map_err(|rejection| rejection.of_event(event_id.as_deref()))?;
-    let event = usage_from_json(value, context.now)?;
-    event
-        .check_time(context.now)
-        .map_err(|violation| Rejection::of_violation(&violation).of_event(event_id.as_deref()))?;
-    Ok(event)
-}
-
-/// What an API key stands for, where the object says nothing.
-fn take_from(context: &RequestContext<'_>, object: &mut Map<String, Value>) {
-    let known = [
-        ("org_id", context.org.map(OrgId::as_str)),
-        ("module", context.module.map(fluxori_core::id::Module::as_str)),
-        ("source", context.source.map(Label::as_str)),
-    ];
-    for (field, known) in known {
-        let is_said = object.get(field).is_some_and(|value| !value.is_null());
-        if let (Some(known), false) = (known, is_said) {
-            object.insert(field.to_owned(), Value::String(known.to_owned()));
-        }
-    }
+    straight(bytes, context).map_or_else(|| by_value(bytes, context), Ok)
 }
 
 /// Reads a usage event.
@@ -55,45 +38,55 @@ fn take_from(context: &RequestContext<'_>, object: &mut Map<String, Value>) {
 /// [`Reason::NotAnObject`], [`Reason::NoIdentity`] or [`Reason::Invalid`].
 pub fn usage_from_json(value: Value, now: Timestamp) -> Result<UsageEvent, Rejection> {
     let event_id = named_id(&value);
-    read(value, now).map_err(|rejection| rejection.of_event(event_id.as_deref()))
+    let context = RequestContext { org: None, module: None, source: None, now };
+    read(value, &context).map_err(|rejection| rejection.of_event(event_id.as_deref()))
+}
+
+/// What holds; none if the event does not, or can only be read as a value.
+fn straight(bytes: &[u8], context: &RequestContext<'_>) -> Option<UsageEvent> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let fields = deserializer.deserialize_map(Completing { context, place: &mut None }).ok()?;
+    deserializer.end().ok()?;
+    let event = UsageEvent::new(fields).ok()?;
+    event.check_time(context.now).ok()?;
+    Some(event)
+}
+
+fn by_value(bytes: &[u8], context: &RequestContext<'_>) -> Result<UsageEvent, Rejection> {
+    let value = json::read(bytes)?;
+    let event_id = named_id(&value);
+    let value = provider_usage::expand(value).map_err(|rejection| rejection.of_event(event_id.as_deref()))?;
+    let event_id = named_id(&value);
+    let judged = read(value, context).and_then(|event| match event.check_time(context.now) {
+        Ok(()) => Ok(event),
+        Err(violation) => Err(Rejection::of_violation(&violation)),
+    });
+    judged.map_err(|rejection| rejection.of_event(event_id.as_deref()))
 }
 
 fn named_id(value: &Value) -> Option<String> {
     value.get("event_id").and_then(Value::as_str).map(str::to_owned)
 }
 
-fn read(value: Value, now: Timestamp) -> Result<UsageEvent, Rejection> {
+fn read(value: Value, context: &RequestContext<'_>) -> Result<UsageEvent, Rejection> {
     let Value::Object(mut object) = value else {
         return Err(Rejection::new(Reason::NotAnObject, "a usage event is a JSON object"));
     };
-    let Some(Value::String(id)) = object.get("event_id").cloned() else { return Err(no_id()) };
-    let native = Uuid::try_parse(&id).ok();
-    let event_id = match native {
-        Some(uuid) if uuid.get_version_num() == 7 => EventId(uuid),
-        Some(uuid) if uuid.get_version_num() == 8 => {
-            let detail =
-                "event_id is a UUIDv8, which is derived from foreign ids: give the foreign id itself";
-            return Err(Rejection::new(Reason::NoIdentity, detail).at("event_id"));
-        }
-        _ => foreign_id(&object, &id)?,
-    };
-    object.insert("event_id".to_owned(), Value::String(event_id.to_string()));
-    if object.get("occurred_at").is_none_or(Value::is_null) {
-        let time = native.filter(|_| event_id.is_native()).and_then(|uuid| uuid.get_timestamp());
-        let occurred_at = time.map_or(now, |time| {
-            let (seconds, nanos) = time.to_unix();
-            let micros = i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000);
-            Timestamp::from_micros(micros.saturating_add(i64::from(nanos / 1000)))
-        });
-        object.insert("occurred_at".to_owned(), Value::String(occurred_at.to_string()));
-    }
-    let fields: UsageFields = serde_json::from_value(Value::Object(object)).map_err(|error| {
+    let completed = Completed::ALL.map(Completed::field);
+    object.retain(|field, value| !(value.is_null() && completed.contains(&field.as_str())));
+    let id = object.get("event_id").and_then(Value::as_str).ok_or_else(no_id)?;
+    Identity::of(id.into())?;
+    let mut place = None;
+    let fields = Value::Object(object).deserialize_map(Completing { context, place: &mut place });
+    let fields = fields.map_err(|error| {
         let detail = error.to_string();
-        let rejection = Rejection::new(Reason::Invalid, detail.as_str());
-        match named_field(&detail) {
-            Some(field) => rejection.at(field),
-            None => rejection,
-        }
+        let missing = || detail.strip_prefix("missing field `")?.split_once('`').map(|(field, _)| field);
+        let Some(field) = place.as_deref().or_else(missing) else {
+            return Rejection::new(Reason::Invalid, detail);
+        };
+        let names_it = detail.contains(&format!("`{field}`"));
+        let said = if names_it { detail.clone() } else { format!("{field}: {detail}") };
+        Rejection::new(Reason::Invalid, said).at(field)
     })?;
     UsageEvent::new(fields).map_err(|violation| Rejection::of_violation(&violation))
 }
@@ -103,29 +96,183 @@ fn no_id() -> Rejection {
     Rejection::new(Reason::NoIdentity, detail).at("event_id")
 }
 
-fn foreign_id(object: &Map<String, Value>, id: &str) -> Result<EventId, Rejection> {
-    if id.is_empty() {
-        return Err(no_id());
-    }
-    let text = |name: &str, default: &'static str| {
-        object.get(name).and_then(Value::as_str).map_or_else(|| default.to_owned(), str::to_owned)
-    };
-    let refused = |field: &str, error: fluxori_core::id::IdError| {
-        Rejection::new(Reason::Invalid, error.to_string()).at(field)
-    };
-    let org = OrgId::new(&text("org_id", "")).map_err(|error| refused("org_id", error))?;
-    let source = Label::new(&text("source", "default")).map_err(|error| refused("source", error))?;
-    Ok(EventId::from_foreign(&org, &source, id))
+/// What names an event.
+enum Identity<'t> {
+    /// An id of ours, a UUIDv7.
+    Native(Uuid),
+    /// A text that becomes an id together with org and source.
+    Foreign(Cow<'t, str>),
 }
 
-/// serde names missing and unknown fields in backticks.
-fn named_field(message: &str) -> Option<&str> {
-    let rest = message.strip_prefix("missing field `").or_else(|| message.strip_prefix("unknown field `"))?;
-    rest.split_once('`').map(|(field, _)| field)
+impl<'t> Identity<'t> {
+    /// # Errors
+    /// It is empty, or was derived from another.
+    fn of(text: Cow<'t, str>) -> Result<Self, Rejection> {
+        match Uuid::try_parse(&text) {
+            Ok(uuid) if uuid.get_version_num() == 7 => Ok(Self::Native(uuid)),
+            Ok(uuid) if uuid.get_version_num() == 8 => {
+                let detail =
+                    "event_id is a UUIDv8, which is derived from foreign ids: give the foreign id itself";
+                Err(Rejection::new(Reason::NoIdentity, detail).at("event_id"))
+            }
+            _ if text.is_empty() => Err(no_id()),
+            _ => Ok(Self::Foreign(text)),
+        }
+    }
+
+    /// When the event occurred, if it does not say it.
+    fn time(&self, now: Timestamp) -> Timestamp {
+        let Self::Native(uuid) = self else { return now };
+        uuid.get_timestamp().map_or(now, |time| {
+            let (seconds, nanos) = time.to_unix();
+            let micros = i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+            Timestamp::from_micros(micros.saturating_add(i64::from(nanos / 1000)))
+        })
+    }
+}
+
+/// The fields that an event need not say: what its API key stands for, and its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Completed {
+    OrgId,
+    Module,
+    Source,
+    OccurredAt,
+}
+
+impl Completed {
+    const ALL: [Self; 4] = [Self::OrgId, Self::Module, Self::Source, Self::OccurredAt];
+
+    const fn field(self) -> &'static str {
+        match self {
+            Self::OrgId => "org_id",
+            Self::Module => "module",
+            Self::Source => "source",
+            Self::OccurredAt => "occurred_at",
+        }
+    }
+
+    /// What is known of it where the event says nothing. A time is put in its place when its identity is known.
+    fn known<'c>(self, context: &RequestContext<'c>) -> Option<&'c str> {
+        match self {
+            Self::OrgId => context.org.map(OrgId::as_str),
+            Self::Module => context.module.map(Module::as_str),
+            Self::Source => context.source.map(Label::as_str),
+            Self::OccurredAt => Some(LATER),
+        }
+    }
+}
+
+/// Stand for an id and a time until they are known.
+const LATER_ID: &str = "00000000-0000-0000-0000-000000000000";
+const LATER: &str = "1970-01-01T00:00:00Z";
+
+/// Reads an object as an event, completes it from the context and makes its id.
+struct Completing<'c, 'p, 'de> {
+    context: &'c RequestContext<'c>,
+    /// The field that is being read.
+    place: &'p mut Option<Cow<'de, str>>,
+}
+
+impl<'de> Visitor<'de> for Completing<'_, '_, 'de> {
+    type Value = UsageFields;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a usage event")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, said: A) -> Result<UsageFields, A::Error> {
+        let (mut identity, mut unsaid) = (None, Completed::ALL.map(Some));
+        let mut fields = UsageFields::deserialize(MapAccessDeserializer::new(Entries {
+            said,
+            context: self.context,
+            place: self.place,
+            identity: &mut identity,
+            unsaid: &mut unsaid,
+            completed: 0,
+            next: Next::Said,
+        }))?;
+        let identity = identity.ok_or_else(|| A::Error::missing_field("event_id"))?;
+        fields.event_id = match &identity {
+            Identity::Native(uuid) => EventId(*uuid),
+            Identity::Foreign(text) => EventId::from_foreign(&fields.org_id, &fields.source, text),
+        };
+        if unsaid.contains(&Some(Completed::OccurredAt)) {
+            fields.occurred_at = identity.time(self.context.now);
+        }
+        Ok(fields)
+    }
+}
+
+/// The entries of an object, and behind them those that it leaves unsaid.
+struct Entries<'c, 'p, 'de, A> {
+    said: A,
+    context: &'c RequestContext<'c>,
+    place: &'p mut Option<Cow<'de, str>>,
+    identity: &'p mut Option<Identity<'de>>,
+    unsaid: &'p mut [Option<Completed>; 4],
+    /// How many of the unsaid ones have been looked at.
+    completed: usize,
+    next: Next<'c>,
+}
+
+/// The value that comes next.
+enum Next<'c> {
+    Said,
+    Identity,
+    Known(&'c str),
+}
+
+/// A text, borrowed where it can be.
+#[derive(serde::Deserialize)]
+struct Text<'t>(#[serde(borrow)] Cow<'t, str>);
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Entries<'_, '_, 'de, A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
+        *self.place = None;
+        if self.completed == 0
+            && let Some(Text(key)) = self.said.next_key()?
+        {
+            self.next = if key == "event_id" { Next::Identity } else { Next::Said };
+            if let Some(unsaid) =
+                self.unsaid.iter_mut().find(|unsaid| unsaid.is_some_and(|it| it.field() == key))
+            {
+                *unsaid = None;
+            }
+            let key = self.place.insert(key).clone();
+            return seed.deserialize(CowStrDeserializer::new(key)).map(Some);
+        }
+        while let Some(unsaid) = self.unsaid.get(self.completed) {
+            self.completed += 1;
+            if let Some(field) = unsaid
+                && let Some(known) = field.known(self.context)
+            {
+                self.next = Next::Known(known);
+                return seed.deserialize(BorrowedStrDeserializer::new(field.field())).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
+        match self.next {
+            Next::Said => self.said.next_value_seed(seed),
+            Next::Known(text) => seed.deserialize(StrDeserializer::new(text)),
+            Next::Identity => {
+                let Text(id) = self.said.next_value()?;
+                let identity = Identity::of(id).map_err(A::Error::custom)?;
+                *self.identity = Some(identity);
+                seed.deserialize(StrDeserializer::new(LATER_ID))
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -135,7 +282,7 @@ mod tests {
     }
 
     fn minimal() -> Value {
-        json!({"event_id": "019a1b2c-3d4e-7f50-8a6b-7c8d9e0f1a2b", "org_id": "acme", "module": "pim",
+        json!({"event_id": "01a2030f-794e-7f50-8a6b-7c8d9e0f1a2b", "org_id": "acme", "module": "pim",
                "provider": "openai", "request_model": "gpt-5", "input_tokens": 10, "output_tokens": 2})
     }
 
@@ -207,5 +354,106 @@ mod tests {
         assert_eq!(rejection.reason, Reason::OccurredInFuture);
         assert_eq!(rejection.event_id.as_deref(), Some("call-1"));
         assert_eq!(rejection.field.as_deref(), Some("occurred_at"));
+    }
+
+    #[test]
+    fn a_value_of_a_wrong_type_is_told_with_its_field() {
+        for (field, wrong) in [
+            ("input_tokens", json!("12")),
+            ("tags", json!([])),
+            ("org_id", json!(7)),
+            ("occurred_at", json!(0)),
+        ] {
+            let mut value = minimal();
+            value[field] = wrong;
+            let rejection = read(value).unwrap_err();
+            assert_eq!(rejection.field.as_deref(), Some(field));
+            assert!(rejection.detail.starts_with(&format!("{field}: ")), "{rejection}");
+        }
+    }
+
+    #[test]
+    fn events_with_ids_of_either_kind_are_read_straight_from_their_bytes() {
+        let context = RequestContext {
+            org: None,
+            module: None,
+            source: None,
+            now: "2026-11-22T12:00:00Z".parse().unwrap(),
+        };
+        for id in [minimal()["event_id"].as_str().unwrap(), "call-1"] {
+            let mut value = minimal();
+            value["event_id"] = json!(id);
+            value["tags"] = json!({"a": "1"});
+            assert!(straight(value.to_string().as_bytes(), &context).is_some(), "{id}");
+        }
+    }
+
+    /// A field and its value, right more often than not.
+    fn entry() -> impl Strategy<Value = (&'static str, &'static str)> {
+        let entries = [
+            (
+                "event_id",
+                &[
+                    r#""01a2030f-794e-7f50-8a6b-7c8d9e0f1a2b""#,
+                    r#""call-1""#,
+                    r#""""#,
+                    "null",
+                    r#""01a2030f-794e-8f50-8a6b-7c8d9e0f1a2b""#,
+                ][..],
+            ),
+            ("org_id", &[r#""acme""#, r#""\u0061cme""#, "null", "7", r#""$global""#]),
+            ("module", &[r#""pim""#, "null", r#""""#]),
+            ("source", &[r#""gateway""#, "null"]),
+            ("occurred_at", &[r#""2026-11-22T11:00:00.5Z""#, "null", r#""2027-01-01T00:00:00Z""#, "1"]),
+            ("provider", &[r#""openai""#, "null"]),
+            ("request_model", &[r#""gpt-5""#]),
+            ("input_tokens", &["10", "1e1", "-1", r#""10""#, "null"]),
+            ("output_tokens", &["2", "18446744073709551615"]),
+            ("units", &["{}", r#"{"pages":"1.5"}"#, r#"{"pages":"1","pages":"2"}"#, r#"{"pages":1}"#]),
+            ("tags", &["{}", r#"{"a":"1","b":"2"}"#, r#"{"a":"1","a":"1"}"#, "null"]),
+            ("usage", &["null", r#"{"prompt_tokens":3,"completion_tokens":4}"#]),
+            ("batch", &["true", "0"]),
+            ("unknown", &["1"]),
+        ];
+        prop::sample::select(entries.to_vec()).prop_flat_map(|(field, values)| {
+            let right = values.first().copied().unwrap_or_default();
+            let value = prop_oneof![3 => Just(right), 1 => prop::sample::select(values)];
+            value.prop_map(move |value| (field, value))
+        })
+    }
+
+    proptest! {
+        /// What is read straight from bytes is what the way by a value reads.
+        #[test]
+        fn both_ways_mean_the_same(more in prop::collection::vec(entry(), 0..6), left_out in 0_usize..40, key in any::<[bool; 3]>()) {
+            let minimal = minimal().as_object().unwrap().clone();
+            let mut entries: Vec<_> = minimal.iter().map(|(name, value)| (name.as_str(), value.to_string())).collect();
+            if left_out < entries.len() {
+                entries.remove(left_out);
+            }
+            for (name, value) in more {
+                match entries.iter_mut().find(|entry| entry.0 == name && left_out % 5 != 0) {
+                    Some(entry) => value.clone_into(&mut entry.1),
+                    None => entries.push((name, value.to_owned())),
+                }
+            }
+            let entries: Vec<_> = entries.iter().map(|(name, value)| format!("{name:?}:{value}")).collect();
+            let text = format!("{{{}}}", entries.join(","));
+            let (org, module, source) = (OrgId::new("of-key").unwrap(), "chat".parse().unwrap(), Label::new("of-key").unwrap());
+            let context = RequestContext {
+                org: key[0].then_some(&org),
+                module: key[1].then_some(&module),
+                source: key[2].then_some(&source),
+                now: "2026-11-22T12:00:00Z".parse().unwrap(),
+            };
+            let straight = straight(text.as_bytes(), &context);
+            let by_value = by_value(text.as_bytes(), &context);
+            if let Some(event) = straight {
+                prop_assert_eq!(Ok(event), by_value, "{}", text);
+            } else if let Ok(event) = by_value {
+                // Only what it cannot read at all.
+                prop_assert!(text.contains("null") || text.contains("usage"), "{} {:?}", text, event);
+            }
+        }
     }
 }

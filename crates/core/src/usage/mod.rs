@@ -2,6 +2,7 @@
 //!
 //! [`UsageFields`] mirrors `schemas/usage_event.v1.avsc` field by field; [`UsageEvent`] is the same, validated.
 
+mod distinct;
 mod identity;
 mod quantities;
 mod validate;
@@ -224,7 +225,7 @@ pub struct UsageFields {
     #[serde(default)]
     pub image_output_tokens: i64,
     /// Other units by name: images, audio_seconds, video_seconds, characters, pages, searches, requests.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "distinct::deserialize")]
     pub units: BTreeMap<String, Quantity>,
     /// How the quantities came to be known.
     #[serde(default)]
@@ -269,7 +270,7 @@ pub struct UsageFields {
     #[serde(default)]
     pub trace_id: Option<Label>,
     /// Free tags.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "distinct::deserialize")]
     pub tags: BTreeMap<String, String>,
     /// The provider's usage block as received, up to 4 KB.
     #[serde(default)]
