@@ -193,12 +193,17 @@ impl Emitter {
     /// already (it came from a call site elsewhere). Only events that are taken take a number.
     pub fn emit(&self, event: UsageEvent) -> Emitted {
         match self.append(event, |_| ()) {
-            Ok(_) if self.0.spool.is_on_disk() && self.0.synced.is_none() => {
-                Emitted::Accepted(Accepted::Spooled)
-            }
+            Ok(_) if self.accepts_at_once() => Emitted::Accepted(Accepted::Spooled),
             Ok(_) => Emitted::Queued,
             Err(Rejected { event, reason }) => Emitted::Rejected { event, reason },
         }
+    }
+
+    /// Whether an event that is taken is accepted when [`Self::emit`] returns: it is in a spool on disk that need not outlive a loss
+    /// of power. Otherwise [`Self::emit_tracked`] tells when it is.
+    #[must_use]
+    pub fn accepts_at_once(&self) -> bool {
+        self.0.spool.is_on_disk() && self.0.synced.is_none()
     }
 
     /// Hands an event over at once, as [`Self::emit`] does, and returns what to wait with until it is accepted, or acknowledged.

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use fluxori_core::id::LogId;
+use fluxori_core::id::{EventId, LogId};
 use fluxori_core::usage::UsageEvent;
-use fluxori_emitter::{Accepted, Delivered, EmitError, Receipt};
+use fluxori_emitter::{Accepted, Delivered, EmitError, Emitted, Receipt};
 use fluxori_ingest::Rejection;
 use fluxori_runtime::auth::Caller;
 use fluxori_wire::Position;
+use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
 use super::Gateway;
@@ -44,9 +45,18 @@ impl From<Vec<Result<UsageEvent, Rejection>>> for Items {
 #[derive(Debug)]
 pub(super) struct Answered {
     pub(super) name: Option<String>,
-    /// Our id of an accepted event, else as the caller gave it.
-    pub(super) event_id: Option<String>,
+    pub(super) event_id: Option<ItemId>,
     pub(super) outcome: Outcome,
+}
+
+/// The id of an item.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub(super) enum ItemId {
+    /// Of an event.
+    Event(EventId),
+    /// Of what is none, as the caller gave it.
+    Given(String),
 }
 
 #[derive(Debug)]
@@ -141,14 +151,14 @@ pub(super) async fn accept(
         if index % ITEMS_AT_ONCE == ITEMS_AT_ONCE - 1 {
             tokio::task::yield_now().await;
         }
-        handed_over.push((item.name, hand_over(gateway, caller, item.event)));
+        handed_over.push((item.name, hand_over(gateway, caller, item.event, patience)));
     }
     let for_position = patience.for_position.map(|patience| begin + patience);
     let mut items = Vec::with_capacity(handed_over.len());
     for (name, waiting) in handed_over {
         let (event_id, outcome) = match waiting {
             Waiting::For(receipt) => {
-                let event_id = Some(receipt.event_id().to_string());
+                let event_id = Some(ItemId::Event(receipt.event_id()));
                 (event_id, outcome(receipt, for_position, begin + patience.at_most).await)
             }
             Waiting::No(event_id, outcome) => (event_id, outcome),
@@ -161,23 +171,37 @@ pub(super) async fn accept(
 enum Waiting {
     For(Receipt),
     /// It has come to something already.
-    No(Option<String>, Outcome),
+    No(Option<ItemId>, Outcome),
 }
 
-fn hand_over(gateway: &Gateway, caller: &Caller, event: Result<UsageEvent, Rejection>) -> Waiting {
+fn hand_over(
+    gateway: &Gateway,
+    caller: &Caller,
+    event: Result<UsageEvent, Rejection>,
+    patience: Patience,
+) -> Waiting {
     let event = match event {
         Ok(event) => event,
         Err(rejection) => {
-            return Waiting::No(rejection.event_id.clone(), Outcome::Rejected(rejection.into()));
+            let given = rejection.event_id.clone().map(ItemId::Given);
+            return Waiting::No(given, Outcome::Rejected(rejection.into()));
         }
     };
-    let event_id = event.event_id.to_string();
+    let event_id = Some(ItemId::Event(event.event_id));
     if let Some(problem) = ItemProblem::of_scope(&event, caller) {
-        return Waiting::No(Some(event_id), Outcome::Rejected(problem));
+        return Waiting::No(event_id, Outcome::Rejected(problem));
+    }
+    if patience.for_position.is_none() && gateway.emitter.accepts_at_once() {
+        let outcome = match gateway.emitter.emit(event) {
+            Emitted::Accepted(accepted) => Outcome::Accepted(accepted),
+            Emitted::Queued => Outcome::Unacknowledged(ItemProblem::too_slow()),
+            Emitted::Rejected { reason, .. } => failed(&reason),
+        };
+        return Waiting::No(event_id, outcome);
     }
     match gateway.emitter.emit_tracked(event) {
         Ok(receipt) => Waiting::For(receipt),
-        Err(rejected) => Waiting::No(Some(event_id), failed(&rejected.reason)),
+        Err(rejected) => Waiting::No(event_id, failed(&rejected.reason)),
     }
 }
 

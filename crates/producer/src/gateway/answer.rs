@@ -7,18 +7,29 @@ use fluxori_emitter::{Accepted, Delivered};
 use fluxori_runtime::http::Problem;
 use fluxori_wire::Position;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::RETRY_SECONDS;
-use super::accept::{Outcome, Outcomes};
+use super::accept::{ItemId, Outcome, Outcomes};
 use super::refusal::ItemProblem;
+
+/// The answer to all items.
+#[derive(Debug, Serialize)]
+struct Answer<'o> {
+    accepted: usize,
+    rejected: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unacknowledged: Option<usize>,
+    position: Option<String>,
+    items: Vec<ItemAnswer<'o>>,
+}
 
 /// The answer to one item; `index` counts from 0 in the order of the request.
 #[derive(Debug, Serialize)]
 struct ItemAnswer<'o> {
     index: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
-    event_id: Option<&'o str>,
+    event_id: Option<&'o ItemId>,
     #[serde(flatten)]
     status: Status<'o>,
 }
@@ -59,22 +70,24 @@ pub(super) fn answer(outcomes: &Outcomes) -> Response {
                 Outcome::Rejected(problem) => Status::Rejected { problem },
                 Outcome::Unacknowledged(problem) => Status::Unacknowledged { problem },
             };
-            ItemAnswer { index, event_id: item.event_id.as_deref(), status }
+            ItemAnswer { index, event_id: item.event_id.as_ref(), status }
         })
         .collect();
-    let mut members = json!({
-        "accepted": counts.acknowledged + counts.spooled,
-        "rejected": counts.rejected,
-        "position": outcomes.position().map(|position| position.to_string()),
-        "items": items,
-    });
-    if let (Some(members), true) = (members.as_object_mut(), counts.unacknowledged > 0) {
-        members.insert("unacknowledged".to_owned(), counts.unacknowledged.into());
-    }
-    let (Some(problem), Value::Object(members)) = (problem(outcomes), &members) else {
-        return Json(members).into_response();
+    let answer = Answer {
+        accepted: counts.acknowledged + counts.spooled,
+        rejected: counts.rejected,
+        unacknowledged: (counts.unacknowledged > 0).then_some(counts.unacknowledged),
+        position: outcomes.position().map(|position| position.to_string()),
+        items,
     };
-    members.iter().fold(problem, |problem, (name, value)| problem.with(name, value.clone())).into_response()
+    let Some(problem) = problem(outcomes) else { return Json(answer).into_response() };
+    match serde_json::to_value(answer) {
+        Ok(Value::Object(members)) => members
+            .into_iter()
+            .fold(problem, |problem, (name, value)| problem.with(&name, value))
+            .into_response(),
+        _ => problem.into_response(),
+    }
 }
 
 /// The problem of a request as a whole; none if every item was accepted.

@@ -47,12 +47,11 @@ const GENESIS_TIMEOUT: Duration = Duration::from_secs(10);
 /// After how many seconds to send again what the broker did not take.
 const RETRY_SECONDS: u64 = 5;
 
-/// What requests are handled with; clones share it.
-#[derive(Clone)]
+/// What requests are handled with.
 struct Gateway {
     emitter: Emitter,
     /// Known once the genesis record has been read.
-    log: Arc<OnceLock<LogId>>,
+    log: OnceLock<LogId>,
     keys: ApiKeys,
     limits: RateLimits,
     mapping: Arc<Mapping>,
@@ -73,7 +72,7 @@ impl Gateway {
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Ok(Self {
             emitter,
-            log: Arc::default(),
+            log: OnceLock::new(),
             keys: ApiKeys::new(keys),
             limits: RateLimits::new(
                 producer.rate_limit_per_second,
@@ -126,9 +125,9 @@ pub(crate) async fn serve(context: Context) -> Result<(), ProducerError> {
         tracing::warn!("no api_keys are configured: nobody may post events");
     }
     let ready = context.health.check("log");
-    let gateway = Gateway::new(emitter.clone(), &context.config, clock::now)?;
-    let log = Arc::clone(&gateway.log);
-    context.serve("producer.listen", context.config.producer.listen, routes(gateway)).await?;
+    let gateway = Arc::new(Gateway::new(emitter.clone(), &context.config, clock::now)?);
+    let router = routes(Arc::clone(&gateway));
+    context.serve("producer.listen", context.config.producer.listen, router).await?;
 
     ready.not_ready(format!("the genesis record of topic {} was not read yet", kafka.topic));
     let what = format!("read the genesis record of topic {} at {}", kafka.topic, kafka.brokers);
@@ -148,7 +147,7 @@ pub(crate) async fn serve(context: Context) -> Result<(), ProducerError> {
         other => other?,
     };
     tracing::info!(%log_id, topic = kafka.topic, producer_id = %emitter.producer_id(), "takes events");
-    _ = log.set(log_id);
+    _ = gateway.log.set(log_id);
     ready.ready();
     while tokio::time::timeout(MEASURE_EVERY, soft.cancelled()).await.is_err() {
         measure(&emitter);
@@ -200,7 +199,7 @@ fn judge(error: EmitError) -> Failure<EmitError> {
     }
 }
 
-fn routes(gateway: Gateway) -> Router {
+fn routes(gateway: Arc<Gateway>) -> Router {
     Router::new()
         .route("/v1/events", post(protocols::events))
         .route("/api/v1/events", post(protocols::openmeter))

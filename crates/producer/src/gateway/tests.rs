@@ -43,7 +43,7 @@ fn router(options: EmitterOptions, log_id: Option<LogId>, config: &Config) -> Ro
     if let Some(log_id) = log_id {
         gateway.log.set(log_id).unwrap();
     }
-    routes(gateway)
+    routes(Arc::new(gateway))
 }
 
 /// No broker listens there.

@@ -7,6 +7,8 @@ mod native;
 mod openmeter;
 mod otlp;
 
+use std::sync::Arc;
+
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
@@ -52,36 +54,36 @@ struct Reading<'r> {
 }
 
 /// `POST /v1/events`: our own JSON, or CloudEvents where the content type or a header `ce-specversion` says so.
-pub(super) async fn events(State(gateway): State<Gateway>, request: Request) -> Response {
+pub(super) async fn events(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
     let protocol: Box<dyn Protocol> = match cloudevents::mode_of(request.headers()) {
         Some(mode) => Box::new(cloudevents::CloudEvents(mode)),
         None => Box::new(native::Native),
     };
-    handle(gateway, request, protocol).await
+    handle(&gateway, request, protocol).await
 }
 
 /// `POST /api/v1/events`: as OpenMeter's API takes events.
-pub(super) async fn openmeter(State(gateway): State<Gateway>, request: Request) -> Response {
-    handle(gateway, request, Box::new(openmeter::OpenMeter)).await
+pub(super) async fn openmeter(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    handle(&gateway, request, Box::new(openmeter::OpenMeter)).await
 }
 
 /// `POST /v1/litellm`: as LiteLLM's `generic_api` logger posts its log.
-pub(super) async fn litellm(State(gateway): State<Gateway>, request: Request) -> Response {
-    handle(gateway, request, Box::new(litellm::LiteLlm)).await
+pub(super) async fn litellm(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    handle(&gateway, request, Box::new(litellm::LiteLlm)).await
 }
 
 /// `POST /v1/traces`: OTLP/HTTP.
-pub(super) async fn traces(State(gateway): State<Gateway>, request: Request) -> Response {
+pub(super) async fn traces(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
     let protocol = otlp::Otlp::of(&media_type(request.headers()));
-    handle(gateway, request, Box::new(protocol)).await
+    handle(&gateway, request, Box::new(protocol)).await
 }
 
 /// The one way of every request.
-async fn handle(gateway: Gateway, request: Request, protocol: Box<dyn Protocol>) -> Response {
-    let (left, received) = receive(&gateway, request).await;
+async fn handle(gateway: &Gateway, request: Request, protocol: Box<dyn Protocol>) -> Response {
+    let (left, received) = receive(gateway, request).await;
     let name = protocol.name();
     let outcome = match received {
-        Ok(received) => take(&gateway, received, protocol).await,
+        Ok(received) => take(gateway, received, protocol).await,
         Err(problem) => Err((protocol, problem)),
     };
     let mut response = match outcome {
@@ -134,7 +136,7 @@ async fn read(
     protocol: Box<dyn Protocol>,
 ) -> Result<(Box<dyn Protocol>, fluxori_runtime::auth::Caller, Items), Refused> {
     let Received { caller, headers, encoding, body } = received;
-    let (mapping, now) = (std::sync::Arc::clone(&gateway.mapping), gateway.now());
+    let (mapping, now) = (Arc::clone(&gateway.mapping), gateway.now());
     let (max_body_bytes, max_items) = (gateway.max_body_bytes, gateway.max_items);
     let is_small = encoding == Encoding::Identity && body.len() < SMALL_BODY;
     let name = protocol.name();
@@ -159,7 +161,7 @@ async fn read(
         return work();
     }
     // The turn ends with the work, and not when the client hangs up.
-    let turn = std::sync::Arc::clone(&gateway.reading).acquire_owned().await;
+    let turn = Arc::clone(&gateway.reading).acquire_owned().await;
     let in_turn = move || {
         let _turn = turn;
         work()
@@ -183,9 +185,11 @@ fn count(protocol: &'static str, outcomes: &Outcomes, ignored: usize) {
         ("unacknowledged", counts.unacknowledged),
         ("ignored", ignored),
     ] {
-        let count = u64::try_from(count).unwrap_or(u64::MAX);
-        metrics::counter!("producer_events_total", "protocol" => protocol, "outcome" => outcome)
-            .increment(count);
+        if count > 0 {
+            let count = u64::try_from(count).unwrap_or(u64::MAX);
+            metrics::counter!("producer_events_total", "protocol" => protocol, "outcome" => outcome)
+                .increment(count);
+        }
     }
 }
 
