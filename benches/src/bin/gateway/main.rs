@@ -52,6 +52,8 @@ struct Rates {
     process: Vec<f64>,
     power: Vec<f64>,
     p99_ms: Vec<f64>,
+    /// Events that waited for the broker at the end of the full load, in seconds of it.
+    backlog_s: Vec<f64>,
 }
 
 fn measure(runtime: &tokio::runtime::Runtime) -> Result<()> {
@@ -59,30 +61,35 @@ fn measure(runtime: &tokio::runtime::Runtime) -> Result<()> {
     let pipeline = Pipeline::init_without_ledger(options)?;
     let floor = Floor::start()?;
     let mut figures = serde_json::Map::new();
-    println!("{CLIENTS} clients, requests/s       bare handler    process      power    p99 at half load");
-    for events in [1, 100] {
+    println!(
+        "{CLIENTS} clients, requests/s       bare handler    process      power    p99 at half load    backlog"
+    );
+    for events in [1_u32, 100] {
         let mut rates = Rates::default();
         for _ in 0..ROUNDS {
             let bare = Load::new(floor.address, "none", body(events));
             rates.floor.push(runtime.block_on(bare.run(CLIENTS, None, FULL))?.per_second);
 
-            let (process, p99_ms) = with_gateway(&pipeline, "process", |gateway| {
+            let (process, p99_ms, backlog_s) = with_gateway(&pipeline, "process", |gateway| {
                 let load = Load::new(gateway, pipeline.admin_key(), body(events));
                 let full = runtime.block_on(load.run(CLIENTS, None, FULL))?;
+                let backlog = waiting(&pipeline)? / (full.per_second * f64::from(events));
                 let half = runtime.block_on(load.run(CLIENTS, Some(full.per_second / 2.0), HALF))?;
-                Ok((full.per_second, half.p99_ms))
+                Ok((full.per_second, half.p99_ms, backlog))
             })?;
             rates.process.push(process);
             rates.p99_ms.push(p99_ms);
+            rates.backlog_s.push(backlog_s);
             rates.power.push(with_gateway(&pipeline, "power", |gateway| {
                 let load = Load::new(gateway, pipeline.admin_key(), body(events));
                 Ok(runtime.block_on(load.run(CLIENTS, None, FULL))?.per_second)
             })?);
         }
-        let Rates { floor, process, power, p99_ms } = rates;
-        let [floor, process, power, p99_ms] = [floor, process, power, p99_ms].map(median);
+        let Rates { floor, process, power, p99_ms, backlog_s } = rates;
+        let [floor, process, power, p99_ms, backlog_s] =
+            [floor, process, power, p99_ms, backlog_s].map(median);
         println!(
-            "{events:>3} events a request {floor:>21.0} {process:>10.0} {power:>10.0} {p99_ms:>12.1} ms"
+            "{events:>3} events a request {floor:>21.0} {process:>10.0} {power:>10.0} {p99_ms:>16.1} ms {backlog_s:>8.2} s"
         );
         for (name, figure) in [
             ("floor_per_s", floor.round()),
@@ -91,6 +98,7 @@ fn measure(runtime: &tokio::runtime::Runtime) -> Result<()> {
             ("ratio", hundredths(process / floor)),
             ("ratio_power", hundredths(power / floor)),
             ("p99_ms", hundredths(p99_ms)),
+            ("backlog_s", hundredths(backlog_s)),
         ] {
             figures.insert(format!("{name}_{events}"), json!(figure));
         }
@@ -102,6 +110,13 @@ fn measure(runtime: &tokio::runtime::Runtime) -> Result<()> {
     figures.insert("p99_ms".to_owned(), json!(p99_ms));
     println!("{}", serde_json::Value::Object(figures));
     Ok(())
+}
+
+/// Events that the gateway has accepted and the broker does not have, as it said within the last second.
+fn waiting(pipeline: &Pipeline) -> Result<f64> {
+    let metrics = pipeline.metrics("producer")?;
+    let waiting = metrics.lines().find_map(|line| line.strip_prefix("producer_spool_events "));
+    Ok(waiting.context("no metric producer_spool_events")?.parse()?)
 }
 
 /// Starts the gateway with a spool of this durability, and ends it afterwards.
@@ -151,8 +166,8 @@ impl Drop for Floor {
 }
 
 /// A request's body: one event, or an array of them.
-fn body(events: usize) -> String {
-    let event = |n: usize| {
+fn body(events: u32) -> String {
+    let event = |n: u32| {
         json!({
             "event_id": Uuid::now_v7(), "org_id": format!("org-{}", n % 100), "module": "rag-retrieval",
             "provider": "openai", "request_model": "gpt-5", "response_model": "gpt-5-2025-08-07",
