@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::deliveries::Delivered;
 use crate::error::EmitError;
 use crate::options::{Durability, EmitterOptions, new_producer_id, no_brokers};
+use crate::origin::Origin;
 use crate::receipt::{Acknowledgement, Receipt, Spooled, Waiting};
 use crate::sender::{Sender, Sent};
 use crate::spool::{Backlog, Spool, take_slots};
@@ -23,11 +24,13 @@ const LOOK: Duration = Duration::from_millis(1);
 
 /// Emits usage events into the log. Clones share one spool; one per process is enough.
 ///
-/// The threads behind it do not survive a `fork`: make the emitter in the process that uses it.
+/// The threads behind it do not follow a `fork`: in a child every event is rejected with [`EmitError::Forked`]. Make the emitter
+/// in the process that uses it.
 #[derive(Clone)]
 pub struct Emitter(Arc<Inner>);
 
 struct Inner {
+    origin: Origin,
     options: EmitterOptions,
     producer_id: ProducerId,
     spool: Arc<Spool>,
@@ -130,7 +133,9 @@ impl Emitter {
         let (spool, recovered, left) = open(&options)?;
         let (sent, waiting) = (Arc::<Sent>::default(), Arc::<Waiting>::default());
         let (sender_wake, syncer_wake) = (Arc::<Wake>::default(), Arc::<Wake>::default());
+        let origin = Origin::here().map_err(|error| EmitError::Setup(format!("no memory: {error}")))?;
         let mut inner = Inner {
+            origin,
             producer_id: spool.producer_id(),
             spool: Arc::clone(&spool),
             emitted: AtomicU64::new(0),
@@ -300,6 +305,10 @@ impl Emitter {
     }
 
     fn append(&self, event: UsageEvent, register: impl FnOnce(u64)) -> Result<u64, Rejected> {
+        // A child shares the spool's pages, and may have been forked while a lock was held.
+        if !self.0.origin.is_here() {
+            return Err(Rejected { event: Box::new(event), reason: EmitError::Forked });
+        }
         match self.0.spool.append(&event, register) {
             Ok(index) => {
                 self.0.emitted.fetch_add(1, Ordering::Relaxed);
@@ -368,6 +377,9 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        if !self.origin.is_here() {
+            return;
+        }
         let waiting = self.spool.waiting();
         if waiting > 0 && !self.spool.is_on_disk() {
             tracing::warn!(

@@ -33,6 +33,11 @@ pub enum EmitError {
     /// After [`crate::Emitter::close`].
     #[error("the emitter is closed")]
     Closed,
+    /// In a child of the process that made the emitter, whose threads and files it does not have.
+    #[error(
+        "this process was forked from the one that made the emitter, and has none of its threads; make an emitter of its own"
+    )]
+    Forked,
     /// There is no such topic.
     #[error(
         "topic {topic} does not exist; create it with `credits log init`, or name another with FLUXORI__KAFKA__TOPIC"

@@ -30,6 +30,7 @@ mod emitter;
 mod error;
 mod identity;
 mod options;
+mod origin;
 mod receipt;
 mod sender;
 mod spool;

@@ -1,6 +1,6 @@
 //! Where events come from: flags, or lines of JSON.
 
-use std::io::{BufRead, BufReader, IsTerminal as _};
+use std::io::{BufRead, BufReader, IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -173,7 +173,7 @@ impl Input {
             }
             Self::Lines { lines, read } => {
                 let mut line = Vec::new();
-                while lines.read_until(b'\n', &mut line)? > 0 {
+                while read_line(lines, &mut line)? {
                     *read += 1;
                     let text = line.trim_ascii();
                     if !text.is_empty() {
@@ -187,6 +187,16 @@ impl Input {
     }
 }
 
+/// Reads a line into `line`; of one that no event can be, its begin. False at the end.
+fn read_line(lines: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<bool> {
+    let most = MAX_RECORD_BYTES + 1;
+    let is_there = lines.by_ref().take(u64::try_from(most).unwrap_or(u64::MAX)).read_until(b'\n', line)? > 0;
+    if line.len() == most && !line.ends_with(b"\n") {
+        lines.skip_until(b'\n')?;
+    }
+    Ok(is_there)
+}
+
 fn open(path: &Path) -> Result<std::fs::File, CliError> {
     let failed = |source| CliError::File { action: "cannot read", path: path.display().to_string(), source };
     std::fs::File::open(path).map_err(failed)
@@ -194,7 +204,7 @@ fn open(path: &Path) -> Result<std::fs::File, CliError> {
 
 fn json_of(line: &[u8]) -> Result<Value, String> {
     if line.len() > MAX_RECORD_BYTES {
-        return Err(format!("{} bytes of JSON; an event has at most {MAX_RECORD_BYTES}", line.len()));
+        return Err(format!("more than the {MAX_RECORD_BYTES} bytes that an event has at most"));
     }
     json::read(line).map_err(|rejection| format!("no JSON: {rejection}"))
 }
@@ -268,18 +278,19 @@ mod tests {
     fn a_bad_line_is_named_by_its_number_and_the_others_are_read() {
         let good = r#"{"event_id": "call-1", "org_id": "acme", "module": "pim", "provider": "openai", "request_model": "gpt-5"}"#;
         let late = good.replace("\"org_id\"", "\"occurred_at\": \"2026-10-01T00:00:00Z\", \"org_id\"");
-        let text = format!("{good}\n\n{{\"event_id\": \"x\"\n{late}\r\n[1]\n\u{fffd}\n{good}");
+        let long = "x".repeat(3 * MAX_RECORD_BYTES);
+        let text = format!("{good}\n\n{{\"event_id\": \"x\"\n{late}\r\n[1]\n\u{fffd}\n{long}\n{good}");
         let mut input = Input::Lines { lines: Box::new(std::io::Cursor::new(text)), read: 0 };
         let mut found = Vec::new();
         while let Some(item) = input.next(now).unwrap() {
             found.push((item.line, item.given_id, item.event.err()));
         }
         let id = Some("call-1".to_owned());
-        assert_eq!((&found[0], &found[5]), (&(1, id.clone(), None), &(7, id.clone(), None)));
+        assert_eq!((&found[0], &found[6]), (&(1, id.clone(), None), &(8, id.clone(), None)));
         let errors: Vec<_> =
-            found[1..5].iter().map(|(line, _, error)| (*line, error.clone().unwrap())).collect();
+            found[1..6].iter().map(|(line, _, error)| (*line, error.clone().unwrap())).collect();
         for (of, (line, words)) in
-            errors.iter().zip([(3, "no JSON"), (4, "35 days"), (5, "object"), (6, "no JSON")])
+            errors.iter().zip([(3, "no JSON"), (4, "35 days"), (5, "object"), (6, "no JSON"), (7, "at most")])
         {
             assert!(of.0 == line && of.1.contains(words), "{of:?}");
         }

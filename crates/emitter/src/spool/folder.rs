@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use fluxori_core::digest::Digest;
 use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
 
 use super::segment::Space;
 
@@ -133,9 +134,7 @@ impl Folder {
     pub(crate) fn create_segment(&self, number: u64, bytes: u64) -> io::Result<Space> {
         let path = self.segment_path(number);
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
-        let space = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes)
-            .map_err(io::Error::from)
-            .and_then(|()| Space::in_file(number, file));
+        let space = allocate(&file, bytes).and_then(|()| Space::in_file(number, file));
         if space.is_err() {
             // Half a segment would take the place that the next attempt needs.
             _ = std::fs::remove_file(&path);
@@ -207,17 +206,34 @@ impl Folder {
         self.cursor.sync_data()
     }
 
-    /// Tells the model of the disk that a segment's pages are about to be synced.
+    /// Tells the model of the disk that a segment's pages are about to be synced, which fails if the model says so.
     #[cfg(test)]
-    pub(super) fn note_sync(&self, number: u64) {
-        if let Some(disk) = &self.disk {
-            disk.sync_file(&self.path, &format!("{number:020}.segment"));
+    pub(super) fn note_sync(&self, number: u64) -> io::Result<()> {
+        match &self.disk {
+            Some(disk) if disk.is_failing() => Err(io::ErrorKind::Other.into()),
+            Some(disk) => {
+                disk.sync_file(&self.path, &format!("{number:020}.segment"));
+                Ok(())
+            }
+            None => Ok(()),
         }
     }
 
     fn segment_path(&self, number: u64) -> PathBuf {
         self.path.join(format!("{number:020}.segment"))
     }
+}
+
+/// Gives a file its blocks; by writing zeros where the file system knows no other way, as ZFS and some network ones do not.
+fn allocate(file: &File, bytes: u64) -> io::Result<()> {
+    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
+        Err(Errno::OPNOTSUPP) => write_zeros(file, bytes),
+        result => Ok(result?),
+    }
+}
+
+fn write_zeros(mut file: &File, bytes: u64) -> io::Result<()> {
+    io::copy(&mut io::repeat(0).take(bytes), &mut file).map(drop)
 }
 
 fn open(path: &Path) -> io::Result<File> {

@@ -12,10 +12,12 @@
 
 mod folder;
 mod frame;
+mod opening;
 #[cfg(test)]
 mod power;
 mod reader;
 mod segment;
+mod syncing;
 #[cfg(test)]
 mod tests;
 
@@ -30,14 +32,15 @@ use fluxori_core::id::ProducerId;
 use fluxori_core::record::MAX_RECORD_BYTES;
 use fluxori_core::usage::UsageEvent;
 use fluxori_wire::write_usage;
-use uuid::Uuid;
 
 use crate::error::EmitError;
 use crate::options::{Durability, WhenFull};
 pub(crate) use folder::{Folder, take_slots};
 pub(crate) use frame::Frame;
+pub(crate) use opening::Backlog;
 pub(crate) use reader::Reader;
-use segment::{Found, Header, Segment, SegmentWriter, Space};
+use segment::{Header, Segment, SegmentWriter, Space};
+pub(crate) use syncing::SyncProgress;
 
 /// Largest segment, in bytes; a smaller spool has segments of a sixteenth of it.
 const MAX_SEGMENT_BYTES: u64 = 8 << 20;
@@ -98,81 +101,10 @@ struct Chain {
     refused: Option<(Instant, String)>,
 }
 
-/// What an earlier process left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Backlog {
-    /// Records that the log may not have.
-    pub(crate) records: u64,
-    /// Records that are no longer whole, with others behind them.
-    pub(crate) damaged: u64,
-    /// Whether an end was torn, and passed over.
-    pub(crate) torn: bool,
-    /// Segments that cannot be read at all; their files are kept.
-    pub(crate) unreadable: u64,
-}
-
 impl Spool {
     /// A spool in memory, under this name.
     pub(crate) fn in_memory(settings: Settings, producer_id: ProducerId) -> Self {
         Self::new(settings, None, (producer_id, 1), Chain::empty(), 0)
-    }
-
-    /// The spool in a folder, with what an earlier process left there. `wanted` names the producer; without it the spool keeps its
-    /// name, and goes on with its numbers, unless some may have been taken that it no longer knows: then it is `new`.
-    ///
-    /// # Errors
-    /// A file cannot be read.
-    pub(crate) fn open(
-        settings: Settings,
-        mut folder: Folder,
-        wanted: Option<&ProducerId>,
-        new: ProducerId,
-    ) -> io::Result<(Self, Backlog)> {
-        if settings.durability == Durability::Power {
-            folder.sync_parents()?;
-        }
-        let mut chain = Chain::empty();
-        let mut backlog = Backlog::default();
-        let mut found = Vec::new();
-        for number in folder.segments()? {
-            chain.next_file = number.saturating_add(1);
-            match Segment::recover(number, folder.open_segment(number)?)? {
-                Found::Whole(segment, recovered) => found.push((Arc::new(*segment), recovered)),
-                Found::NeverBegun => folder.remove_segment(number)?,
-                Found::Unreadable => {
-                    let kept = folder.keep_unreadable(number)?;
-                    tracing::error!(file = %kept.display(), "a segment of the spool has no readable header; it is kept for people");
-                    backlog.unreadable += 1;
-                }
-            }
-        }
-        // Files are made ahead, so their numbers do not tell which came first.
-        found.sort_by_key(|(segment, _)| segment.first());
-        let cursor = folder.read_cursor()?.unwrap_or(0);
-        let frontier = cursor.max(found.first().map_or(cursor, |(segment, _)| segment.first()));
-        let last = found.last().map(|(segment, recovered)| (segment.header().clone(), *recovered));
-        for (segment, recovered) in found {
-            backlog.damaged += recovered.damaged;
-            backlog.torn |= recovered.torn;
-            chain.bytes += segment.space();
-            chain.segments.push_back(segment);
-        }
-        let boot = boot();
-        let name = match last {
-            Some((header, recovered)) => {
-                let knows_all = backlog.is_whole() && header.boot == boot && recovered.end >= cursor;
-                let next = header.next_number + i64::from(recovered.own_numbers);
-                match wanted {
-                    Some(wanted) if *wanted != header.producer_id => (wanted.clone(), 1),
-                    None if !knows_all => (new, 1),
-                    _ => (header.producer_id, next),
-                }
-            }
-            None => (wanted.cloned().unwrap_or(new), 1),
-        };
-        let spool = Self { boot, ..Self::new(settings, Some(folder), name, chain, frontier) };
-        backlog.records = spool.waiting();
-        Ok((spool, backlog))
     }
 
     fn new(
@@ -352,14 +284,6 @@ impl Spool {
         self.dropped.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Ends a segment, if it is the one in use; the next record begins another.
-    fn seal_if_in_use(&self, segment: &Arc<Segment>) {
-        let mut writer = lock(&self.writer);
-        if let Some(in_use) = writer.segment.take_if(|in_use| Arc::ptr_eq(in_use.segment(), segment)) {
-            in_use.seal();
-        }
-    }
-
     /// Ends the segment in use.
     #[cfg(test)]
     pub(crate) fn seal(&self) {
@@ -402,41 +326,6 @@ impl Spool {
         let oldest =
             chain.segments.front().filter(|segment| segment.is_sealed() && segment.end() <= frontier);
         oldest.filter(|_| chain.segments.len() > 1).cloned()
-    }
-
-    /// Writes all records so far to the disk; `progress` says up to which index they are there, and is kept between calls.
-    ///
-    /// # Errors
-    /// The disk's. A segment whose pages could not be written is never said to be there: records in it count again when
-    /// the log has them.
-    pub(crate) fn sync(&self, progress: &mut SyncProgress) -> io::Result<()> {
-        let Some(folder) = &self.folder else { return Ok(()) };
-        let segments: Vec<_> = lock(&self.chain).segments.iter().cloned().collect();
-        progress.index = progress.index.max(self.acknowledged.load(Ordering::Acquire));
-        for segment in segments {
-            let (end, published) = (segment.end(), segment.published());
-            if end <= progress.index {
-                continue;
-            }
-            if segment.is_unsyncable() {
-                return Ok(());
-            }
-            let number = segment.header().number;
-            if !segment.is_named() {
-                lock(folder).sync_names()?;
-                segment.set_named();
-            }
-            let begin = if progress.number == number { progress.published } else { 0 };
-            #[cfg(test)]
-            lock(folder).note_sync(number);
-            if let Err(error) = segment.sync(begin, published) {
-                // Later records get pages that may do better.
-                self.seal_if_in_use(&segment);
-                return Err(error);
-            }
-            *progress = SyncProgress { index: end, number, published };
-        }
-        Ok(())
     }
 
     /// Takes no more records.
@@ -499,16 +388,6 @@ impl Spool {
     }
 }
 
-/// How far a spool is synced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct SyncProgress {
-    /// Records below this index are on the disk, or the log has them.
-    pub(crate) index: u64,
-    /// The segment that was synced last, and up to which byte.
-    number: u64,
-    published: usize,
-}
-
 impl Chain {
     const fn empty() -> Self {
         Self {
@@ -528,18 +407,6 @@ impl Chain {
         self.bytes += bytes;
         number
     }
-}
-
-impl Backlog {
-    const fn is_whole(&self) -> bool {
-        self.damaged == 0 && !self.torn && self.unreadable == 0
-    }
-}
-
-/// Names this run of the machine; zeros where the system does not say.
-fn boot() -> [u8; 16] {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    Uuid::try_parse(text.trim()).map_or([0; 16], Uuid::into_bytes)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

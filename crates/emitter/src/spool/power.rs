@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _};
@@ -17,7 +18,10 @@ const SECTOR: usize = 512;
 
 /// What is durable of a folder.
 #[derive(Debug, Default)]
-pub(crate) struct Disk(Mutex<Durable>);
+pub(crate) struct Disk {
+    durable: Mutex<Durable>,
+    failing: AtomicBool,
+}
 
 #[derive(Debug, Default, Clone)]
 struct Durable {
@@ -26,18 +30,27 @@ struct Durable {
 }
 
 impl Disk {
+    /// From now on segments do not sync, or do again.
+    pub(super) fn fail(&self, failing: bool) {
+        self.failing.store(failing, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
+    }
+
     pub(super) fn sync_names(&self, folder: &Path) {
-        self.0.lock().unwrap().names = names(folder);
+        self.durable.lock().unwrap().names = names(folder);
     }
 
     pub(super) fn sync_file(&self, folder: &Path, name: &str) {
         let content = fs::read(folder.join(name)).unwrap();
-        self.0.lock().unwrap().files.insert(name.to_owned(), content);
+        self.durable.lock().unwrap().files.insert(name.to_owned(), content);
     }
 
     /// Writes what is left of `folder` when the power is gone into `to`, and goes on with that.
     pub(super) fn lose_power(&self, folder: &Path, to: &Path, random: &mut StdRng) {
-        let mut durable = self.0.lock().unwrap();
+        let mut durable = self.durable.lock().unwrap();
         let live = names(folder);
         let mut after = Durable::default();
         for name in durable.names.union(&live) {

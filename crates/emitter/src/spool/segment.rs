@@ -257,14 +257,15 @@ impl Segment {
     /// Writes the bytes from `begin` to `end` to the disk, and waits until they are there.
     ///
     /// # Errors
-    /// The disk's. After one nothing is known of these pages: the kernel may take them for clean, so the segment is never
-    /// again said to be synced.
+    /// The disk's.
     pub(crate) fn sync(&self, begin: usize, end: usize) -> io::Result<()> {
-        let result = self.map.flush_range(begin, end.saturating_sub(begin));
-        if result.is_err() {
-            self.unsyncable.store(true, Ordering::Release);
-        }
-        result
+        self.map.flush_range(begin, end.saturating_sub(begin))
+    }
+
+    /// A sync has failed. From then on nothing is known of its pages: the kernel may take them for clean, so the segment is
+    /// never again said to be synced.
+    pub(crate) fn set_unsyncable(&self) {
+        self.unsyncable.store(true, Ordering::Release);
     }
 }
 

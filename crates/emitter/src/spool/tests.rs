@@ -408,3 +408,26 @@ fn what_the_log_has_gives_its_space_back_and_starting_often_takes_none() {
     spool.acknowledged(51).unwrap();
     assert_eq!(segments(folder.path()).len(), 1);
 }
+
+#[test]
+fn after_a_failed_sync_records_count_when_the_log_has_them_and_later_ones_when_they_are_synced() {
+    let (folder, disk) = (TempDir::new().unwrap(), Arc::<Disk>::default());
+    let (spool, _) = opened(folder.path(), POWER, Some(&disk));
+    let append = |from: u64| {
+        for n in from..from + 3 {
+            spool.append(&event(n), |_| ()).unwrap();
+        }
+    };
+    let mut progress = SyncProgress::default();
+    append(0);
+    disk.fail(true);
+    assert!(spool.sync(&mut progress).is_err());
+    disk.fail(false);
+    append(3);
+    // The kernel may hold the pages for written now.
+    spool.sync(&mut progress).unwrap();
+    assert_eq!(progress.index, 0);
+    spool.acknowledged(3).unwrap();
+    spool.sync(&mut progress).unwrap();
+    assert_eq!(progress.index, 6);
+}

@@ -95,6 +95,12 @@ impl Problem {
         self
     }
 
+    /// Sends it with another status than those of its kind: for callers who know what to do about that one only.
+    pub fn with_status(mut self, status: StatusCode) -> Self {
+        self.0.status = status;
+        self
+    }
+
     /// What is wrong in this instance, or else the title of its kind.
     #[must_use]
     pub fn text(&self) -> &str {

@@ -1,7 +1,8 @@
 //! LiteLLM's log of calls, as its `generic_api` logger posts it: a JSON array, one object, or one a line. It declares them all
 //! as `application/json`.
 
-use axum::response::Response;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
 use fluxori_ingest::{json, litellm};
 use fluxori_runtime::http::Problem;
 
@@ -29,5 +30,13 @@ impl Protocol for LiteLlm {
 
     fn answer(&self, outcomes: &Outcomes) -> Response {
         answer(outcomes)
+    }
+
+    /// LiteLLM tries again after 5xx, and drops what was answered with anything else (`GenericAPILogger` 1.93).
+    fn refuse(&self, problem: Problem) -> Response {
+        let is_for_now =
+            matches!(problem.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
+        let problem = if is_for_now { problem.with_status(StatusCode::SERVICE_UNAVAILABLE) } else { problem };
+        problem.into_response()
     }
 }

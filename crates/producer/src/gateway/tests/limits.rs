@@ -47,6 +47,10 @@ async fn a_key_that_sends_too_often_is_told_when_to_come_back_in_the_form_of_its
     assert_eq!((answered.status, answered.header("retry-after")), (StatusCode::TOO_MANY_REQUESTS, "1"));
     assert_eq!(answered.header("content-type"), "application/x-protobuf");
     assert_eq!(answered.bytes[..2], [0x08, 8], "RESOURCE_EXHAUSTED");
+    let headers = [("authorization", "Bearer all"), ("content-type", "application/json")];
+    let answered = send(&router, "/v1/litellm", &headers, "[]").await;
+    assert_eq!((answered.status, answered.slug()), (StatusCode::SERVICE_UNAVAILABLE, "too-many-requests"));
+    assert_eq!(answered.header("retry-after"), "1", "LiteLLM drops what is answered with 429");
     let other = post_as(&router, "one", "application/json", bad.to_string()).await;
     assert_eq!(other.status, StatusCode::UNPROCESSABLE_ENTITY, "each key has its own");
 }
