@@ -371,7 +371,7 @@ impl Inner {
     }
 
     fn wake(&self) {
-        self.wakes.iter().for_each(|wake| wake.wake());
+        Wake::wake_all(&self.wakes);
     }
 }
 

@@ -1,5 +1,5 @@
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::Duration;
 
@@ -23,9 +23,13 @@ impl Wake {
         self.sleeping.store(false, Ordering::Relaxed);
     }
 
-    /// Wakes the thread if it sleeps.
-    pub(crate) fn wake(&self) {
+    /// Wakes those of the threads that sleep.
+    pub(crate) fn wake_all(wakes: &[Arc<Self>]) {
         fence(Ordering::SeqCst);
+        wakes.iter().for_each(|wake| wake.wake());
+    }
+
+    fn wake(&self) {
         if self.sleeping.load(Ordering::Relaxed)
             && self.sleeping.swap(false, Ordering::Relaxed)
             && let Some(thread) = self.thread.get()
