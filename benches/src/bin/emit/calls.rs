@@ -30,6 +30,7 @@ pub(crate) struct Calls {
 /// Medians over the rounds of the 99.9th percentile of calls at 100,000 a second, in nanoseconds.
 pub(crate) struct Paced {
     pub(crate) queue_ns: u64,
+    pub(crate) accepted_floor_ns: u64,
     pub(crate) accepted_ns: u64,
 }
 
@@ -64,24 +65,39 @@ pub(crate) fn measure(brokers: &str, topic: &str) -> Result<Calls> {
 }
 
 pub(crate) fn paced(brokers: &str, topic: &str) -> Result<Paced> {
-    let (mut queue_ns, mut accepted_ns) = (Vec::new(), Vec::new());
-    let count = u64::try_from(PACED.as_nanos() / PACE.as_nanos())?;
+    let (mut queue_ns, mut accepted_floor_ns, mut accepted_ns) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let queue = BareQueue::new();
-        queue_ns.push(quantile(timed(count, PACE, |event| Ok(queue.push(event)))?, 999));
+        queue_ns.push(quantile(at_pace(|event| Ok(queue.push(event)))?, 999));
         drop(queue);
+        let mut copying = Copying::new()?;
+        accepted_floor_ns.push(quantile(
+            at_pace(|event| {
+                copying.copy(&event);
+                Ok(true)
+            })?,
+            999,
+        ));
         let disk = Spooled::new(brokers, topic, on_disk()?)?;
         let accept = |event| Ok(matches!(disk.emitter.emit(event), Emitted::Accepted(_)));
-        accepted_ns.push(quantile(timed(count, PACE, accept)?, 999));
+        accepted_ns.push(quantile(at_pace(accept)?, 999));
         disk.emitter.close(Duration::from_secs(60))?;
     }
-    Ok(Paced { queue_ns: median(queue_ns), accepted_ns: median(accepted_ns) })
+    let [queue_ns, accepted_floor_ns, accepted_ns] = [queue_ns, accepted_floor_ns, accepted_ns].map(median);
+    Ok(Paced { queue_ns, accepted_floor_ns, accepted_ns })
 }
 
 /// Times of calls one after another, without those that warm up.
 fn burst(mut call: impl FnMut(UsageEvent) -> Result<bool>) -> Result<Vec<u64>> {
     timed(CALLS, Duration::ZERO, &mut call)?;
     timed(CALLS, Duration::ZERO, &mut call)
+}
+
+/// Times of calls at the given pace, without those of a first quarter of a second: a segment's pages are made ready behind its first calls.
+fn at_pace(mut call: impl FnMut(UsageEvent) -> Result<bool>) -> Result<Vec<u64>> {
+    let calls = |time: Duration| u64::try_from(time.as_nanos() / PACE.as_nanos());
+    timed(calls(PACED / 8)?, PACE, &mut call)?;
+    timed(calls(PACED)?, PACE, &mut call)
 }
 
 /// Times of calls in nanoseconds, without what the clock itself takes.
