@@ -180,7 +180,7 @@ async fn target(session: &Session, arguments: &EmitArguments) -> Result<Target, 
     let log_id = match session.log(&session.reader()?).await {
         Ok(log) => Some(log.genesis.log_id),
         Err(CliError::Stream(error)) if error.is_transient() && arguments.spool.is_some() => {
-            eprintln!("credits: {error}; events wait in the spool meanwhile");
+            eprintln!("credits: events wait in the spool: {error}");
             None
         }
         Err(error) => return Err(error),

@@ -59,20 +59,32 @@ pub(crate) struct Settings {
     pub(crate) durability: Durability,
 }
 
+/// In a cache line (two, as processors fetch them) of its own, so that who writes it does not slow down who reads what lies beside it.
+#[repr(align(128))]
+struct Line<T>(T);
+
+impl<T> std::ops::Deref for Line<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
 /// Accepted records until the log has them.
 pub(crate) struct Spool {
     settings: Settings,
     segment_bytes: u64,
     /// `None` in memory.
     folder: Option<Mutex<Folder>>,
-    writer: Mutex<Writer>,
-    chain: Mutex<Chain>,
+    writer: Line<Mutex<Writer>>,
+    chain: Line<Mutex<Chain>>,
     /// Index behind the last record that was appended.
-    end: AtomicU64,
+    end: Line<AtomicU64>,
     /// Index up to which the log has all records, or they were dropped.
-    frontier: AtomicU64,
+    frontier: Line<AtomicU64>,
     /// The same without what was dropped after it was last said.
-    acknowledged: AtomicU64,
+    acknowledged: Line<AtomicU64>,
     dropped: AtomicU64,
     boot: [u8; 16],
 }
@@ -121,11 +133,17 @@ impl Spool {
             settings,
             segment_bytes,
             folder: folder.map(Mutex::new),
-            writer: Mutex::new(Writer { segment: None, producer_id, next_number, closed: false, frame }),
-            chain: Mutex::new(chain),
-            end: AtomicU64::new(end),
-            frontier: AtomicU64::new(frontier),
-            acknowledged: AtomicU64::new(frontier),
+            writer: Line(Mutex::new(Writer {
+                segment: None,
+                producer_id,
+                next_number,
+                closed: false,
+                frame,
+            })),
+            chain: Line(Mutex::new(chain)),
+            end: Line(AtomicU64::new(end)),
+            frontier: Line(AtomicU64::new(frontier)),
+            acknowledged: Line(AtomicU64::new(frontier)),
             dropped: AtomicU64::new(0),
             boot: [0; 16],
         }
