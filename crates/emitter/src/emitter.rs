@@ -258,7 +258,7 @@ impl Emitter {
             damaged: sent.damaged.load(Ordering::Relaxed),
             rejected: self.0.rejected.load(Ordering::Relaxed),
             waiting: spool.waiting(),
-            spool_bytes: spool.bytes(),
+            spool_bytes: self.0.check_origin().map_or(0, |()| spool.bytes()),
         }
     }
 
@@ -277,8 +277,9 @@ impl Emitter {
     /// Blocks until the broker has every event taken so far (or will never take it).
     ///
     /// # Errors
-    /// [`EmitError::NotDrained`] if the time is over before.
+    /// [`EmitError::NotDrained`] if the time is over before, [`EmitError::Forked`] in a child of the process that made it.
     pub fn flush(&self, timeout: Duration) -> Result<(), EmitError> {
+        self.0.check_origin()?;
         let (end, deadline) = (self.0.spool.end(), Instant::now() + timeout);
         loop {
             let frontier = self.0.spool.frontier();
@@ -298,18 +299,16 @@ impl Emitter {
     /// process if it waits in memory, and sent by the next process if it is in a folder.
     ///
     /// # Errors
-    /// [`EmitError::NotDrained`] if the time is over before.
+    /// As [`Self::flush`].
     pub fn close(&self, timeout: Duration) -> Result<(), EmitError> {
+        self.0.check_origin()?;
         self.0.spool.close();
         self.flush(timeout)
     }
 
     fn append(&self, event: UsageEvent, register: impl FnOnce(u64)) -> Result<u64, Rejected> {
-        // A child shares the spool's pages, and may have been forked while a lock was held.
-        if !self.0.origin.is_here() {
-            return Err(Rejected { event: Box::new(event), reason: EmitError::Forked });
-        }
-        match self.0.spool.append(&event, register) {
+        let appended = self.0.check_origin().and_then(|()| self.0.spool.append(&event, register));
+        match appended {
             Ok(index) => {
                 self.0.emitted.fetch_add(1, Ordering::Relaxed);
                 self.0.wake();
@@ -363,6 +362,11 @@ fn tell(spool: &Spool, backlog: Backlog) {
 }
 
 impl Inner {
+    /// A child shares the spool's pages, and may have been forked while a lock was held: it touches neither.
+    fn check_origin(&self) -> Result<(), EmitError> {
+        if self.origin.is_here() { Ok(()) } else { Err(EmitError::Forked) }
+    }
+
     fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), EmitError> {
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
         let thread = thread.map_err(|error| EmitError::Setup(format!("no thread: {error}")))?;
@@ -377,7 +381,7 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if !self.origin.is_here() {
+        if self.check_origin().is_err() {
             return;
         }
         let waiting = self.spool.waiting();

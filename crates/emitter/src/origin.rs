@@ -3,7 +3,8 @@ use std::io;
 use memmap2::MmapMut;
 
 /// Knows the process that made it from one that was forked from it: a page that the kernel hands empty to a child (Linux's
-/// `MADV_WIPEONFORK`). Asking costs one load, where the process id costs a call into the system.
+/// `MADV_WIPEONFORK`). Asking costs one load, where the process id costs a call into the system. Where the kernel does not know
+/// the advice, a child is not told from its parent.
 pub(crate) struct Origin(MmapMut);
 
 const MADE_HERE: u8 = 1;
@@ -17,11 +18,11 @@ impl Origin {
         let mut page = MmapMut::map_anon(1)?;
         page.fill(MADE_HERE);
         #[cfg(target_os = "linux")]
-        wipe_on_fork(&mut page)?;
+        wipe_on_fork(&mut page);
         Ok(Self(page))
     }
 
-    /// False in a child of the process that made it. Always true where the system does not wipe pages.
+    /// False in a child of the process that made it.
     pub(crate) fn is_here(&self) -> bool {
         self.0.first() == Some(&MADE_HERE)
     }
@@ -29,36 +30,66 @@ impl Origin {
 
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "the advice changes what a child sees of the page")]
-fn wipe_on_fork(page: &mut MmapMut) -> io::Result<()> {
+fn wipe_on_fork(page: &mut MmapMut) {
+    let (begin, length) = (page.as_mut_ptr().cast(), page.len());
     // SAFETY: the map is private, anonymous and whole pages, all of it ours; the advice changes nothing in this process.
-    unsafe {
-        rustix::mm::madvise(page.as_mut_ptr().cast(), page.len(), rustix::mm::Advice::LinuxWipeOnFork)?;
+    let advised = unsafe { rustix::mm::madvise(begin, length, rustix::mm::Advice::LinuxWipeOnFork) };
+    if advised.is_err() {
+        tracing::trace!("the system does not wipe pages of forked processes");
     }
-    Ok(())
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
+    use std::time::Duration;
+
+    use fluxori_core::id::{EventId, Model, Module, OrgId, Provider};
+    use fluxori_core::usage::{UsageEvent, UsageFields};
     use nix::sys::signal::{Signal, raise};
     use nix::sys::wait::{WaitStatus, waitpid};
     use nix::unistd::{ForkResult, fork};
 
-    use super::*;
+    use crate::{EmitError, Emitted, Emitter, EmitterOptions, SpoolOptions};
+
+    fn event() -> UsageEvent {
+        let fields = UsageFields::new(
+            EventId(uuid::Uuid::now_v7()),
+            "2026-11-22T12:00:00Z".parse().unwrap(),
+            OrgId::new("acme").unwrap(),
+            Module::new("pim").unwrap(),
+            Provider::new("openai").unwrap(),
+            Model::new("gpt-5").unwrap(),
+        );
+        UsageEvent::new(fields).unwrap()
+    }
 
     #[test]
     #[expect(unsafe_code, reason = "a fork is what is tested")]
-    fn a_forked_child_is_told_from_its_parent() {
-        let origin = Origin::here().unwrap();
-        assert!(origin.is_here());
-        // SAFETY: the child only reads a byte and ends by a signal, without anything that needs a lock.
+    fn a_forked_child_is_refused_and_its_parent_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let nobody = "127.0.0.1:1";
+        let options =
+            EmitterOptions { spool: SpoolOptions::in_folder(folder.path()), ..EmitterOptions::new(nobody) };
+        let emitter = Emitter::new(options).unwrap();
+        assert!(matches!(emitter.emit(event()), Emitted::Accepted(_)));
+        let for_child = event();
+        // SAFETY: the child uses what is tested, which takes no lock, and ends by a signal.
         let end = match unsafe { fork() }.unwrap() {
             ForkResult::Child => {
-                _ = raise(if origin.is_here() { Signal::SIGTERM } else { Signal::SIGKILL });
+                let emitted = emitter.emit(for_child);
+                let is_refused = matches!(emitted, Emitted::Rejected { reason: EmitError::Forked, .. });
+                let is_closed = emitter.close(Duration::from_secs(60)) == Err(EmitError::Forked);
+                let counts = emitter.counts();
+                drop(emitter);
+                let is_right = is_refused && is_closed && counts.emitted == 1 && counts.rejected == 1;
+                _ = raise(if is_right { Signal::SIGKILL } else { Signal::SIGTERM });
                 unreachable!("it has ended");
             }
             ForkResult::Parent { child } => waitpid(child, None).unwrap(),
         };
         assert!(matches!(end, WaitStatus::Signaled(_, Signal::SIGKILL, _)), "{end:?}");
-        assert!(origin.is_here());
+        assert!(matches!(emitter.emit(event()), Emitted::Accepted(_)));
+        assert_eq!(emitter.counts().waiting, 2);
     }
 }

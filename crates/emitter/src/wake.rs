@@ -3,7 +3,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::Duration;
 
-/// Wakes a thread that has nothing to do, at the price of one load when it is busy.
+/// Wakes a thread that has nothing to do, at the price of a fence and a load when it is busy.
 #[derive(Debug, Default)]
 pub(crate) struct Wake {
     thread: OnceLock<Thread>,

@@ -74,6 +74,7 @@ fn read(value: Value, context: &RequestContext<'_>) -> Result<UsageEvent, Reject
     };
     let completed = Completed::ALL.map(Completed::field);
     object.retain(|field, value| !(value.is_null() && completed.contains(&field.as_str())));
+    // First, because of an event without an identity nothing else matters; and for its own kind of rejection.
     let id = object.get("event_id").and_then(Value::as_str).ok_or_else(no_id)?;
     Identity::of(id.into())?;
     let mut place = None;
@@ -120,14 +121,12 @@ impl<'t> Identity<'t> {
         }
     }
 
-    /// When the event occurred, if it does not say it.
-    fn time(&self, now: Timestamp) -> Timestamp {
-        let Self::Native(uuid) = self else { return now };
-        uuid.get_timestamp().map_or(now, |time| {
-            let (seconds, nanos) = time.to_unix();
-            let micros = i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000);
-            Timestamp::from_micros(micros.saturating_add(i64::from(nanos / 1000)))
-        })
+    /// When the event occurred, if it does not say it; none if nobody can hold such a time.
+    fn time(&self, now: Timestamp) -> Option<Timestamp> {
+        let Self::Native(uuid) = self else { return Some(now) };
+        let (seconds, nanos) = uuid.get_timestamp()?.to_unix();
+        let micros = i64::try_from(seconds).ok()?.checked_mul(1_000_000)?;
+        Timestamp::from_micros(micros + i64::from(nanos / 1000)).in_range()
     }
 }
 
@@ -198,7 +197,9 @@ impl<'de> Visitor<'de> for Completing<'_, '_, 'de> {
             Identity::Foreign(text) => EventId::from_foreign(&fields.org_id, &fields.source, text),
         };
         if unsaid.contains(&Some(Completed::OccurredAt)) {
-            fields.occurred_at = identity.time(self.context.now);
+            let time = identity.time(self.context.now);
+            fields.occurred_at =
+                time.ok_or_else(|| A::Error::custom("event_id: its time is after the year 9999"))?;
         }
         Ok(fields)
     }
@@ -388,6 +389,13 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_id_whose_time_nobody_can_hold_is_refused() {
+        let mut value = minimal();
+        value["event_id"] = json!("ffffffff-ffff-7f50-8a6b-7c8d9e0f1a2b");
+        assert!(read(value).unwrap_err().detail.contains("year 9999"));
+    }
+
     /// A field and its value, right more often than not.
     fn entry() -> impl Strategy<Value = (&'static str, &'static str)> {
         let entries = [
@@ -412,8 +420,12 @@ mod tests {
             ("units", &["{}", r#"{"pages":"1.5"}"#, r#"{"pages":"1","pages":"2"}"#, r#"{"pages":1}"#]),
             ("tags", &["{}", r#"{"a":"1","b":"2"}"#, r#"{"a":"1","a":"1"}"#, "null"]),
             ("usage", &["null", r#"{"prompt_tokens":3,"completion_tokens":4}"#]),
+            ("response", &["null", "{}"]),
+            ("measurement", &[r#""estimated""#, r#"{"measured":null}"#, "null"]),
             ("batch", &["true", "0"]),
             ("unknown", &["1"]),
+            (r"event\u005fid", &[r#""call-2""#]),
+            (r"input\u005ftokens", &["11"]),
         ];
         prop::sample::select(entries.to_vec()).prop_flat_map(|(field, values)| {
             let right = values.first().copied().unwrap_or_default();
@@ -425,20 +437,30 @@ mod tests {
     proptest! {
         /// What is read straight from bytes is what the way by a value reads.
         #[test]
-        fn both_ways_mean_the_same(more in prop::collection::vec(entry(), 0..6), left_out in 0_usize..40, key in any::<[bool; 3]>()) {
+        fn both_ways_mean_the_same(
+            more in prop::collection::vec(entry(), 0..6),
+            left_out in 0_usize..40,
+            turned in 0_usize..10,
+            replaces in any::<bool>(),
+            behind in prop::sample::select(vec!["", "", "", " \n", "{}"]),
+            key in any::<[bool; 3]>(),
+        ) {
             let minimal = minimal().as_object().unwrap().clone();
-            let mut entries: Vec<_> = minimal.iter().map(|(name, value)| (name.as_str(), value.to_string())).collect();
+            let mut entries: Vec<_> =
+                minimal.iter().map(|(name, value)| (name.as_str(), value.to_string())).collect();
             if left_out < entries.len() {
                 entries.remove(left_out);
             }
             for (name, value) in more {
-                match entries.iter_mut().find(|entry| entry.0 == name && left_out % 5 != 0) {
+                match entries.iter_mut().find(|entry| entry.0 == name && replaces) {
                     Some(entry) => value.clone_into(&mut entry.1),
                     None => entries.push((name, value.to_owned())),
                 }
             }
-            let entries: Vec<_> = entries.iter().map(|(name, value)| format!("{name:?}:{value}")).collect();
-            let text = format!("{{{}}}", entries.join(","));
+            let places = entries.len();
+            entries.rotate_left(turned % places);
+            let entries: Vec<_> = entries.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+            let text = format!("{{{}}}{behind}", entries.join(","));
             let (org, module, source) = (OrgId::new("of-key").unwrap(), "chat".parse().unwrap(), Label::new("of-key").unwrap());
             let context = RequestContext {
                 org: key[0].then_some(&org),
@@ -451,8 +473,10 @@ mod tests {
             if let Some(event) = straight {
                 prop_assert_eq!(Ok(event), by_value, "{}", text);
             } else if let Ok(event) = by_value {
-                // Only what it cannot read at all.
-                prop_assert!(text.contains("null") || text.contains("usage"), "{} {:?}", text, event);
+                let nulls = Completed::ALL.map(|completed| format!("\"{}\":null", completed.field()));
+                let is_for_the_other = ["\"usage\"", "\"response\""].iter().any(|it| text.contains(it))
+                    || nulls.iter().any(|it| text.contains(it));
+                prop_assert!(is_for_the_other, "{} {:?}", text, event);
             }
         }
     }

@@ -173,9 +173,12 @@ impl Input {
             }
             Self::Lines { lines, read } => {
                 let mut line = Vec::new();
-                while read_line(lines, &mut line)? {
+                while let Some(is_whole) = read_line(lines, &mut line)? {
                     *read += 1;
                     let text = line.trim_ascii();
+                    if !is_whole {
+                        return Ok(Some(item(*read, Err(too_long()), now())));
+                    }
                     if !text.is_empty() {
                         return Ok(Some(item(*read, json_of(text), now())));
                     }
@@ -187,14 +190,22 @@ impl Input {
     }
 }
 
-/// Reads a line into `line`; of one that no event can be, its begin. False at the end.
-fn read_line(lines: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<bool> {
-    let most = MAX_RECORD_BYTES + 1;
-    let is_there = lines.by_ref().take(u64::try_from(most).unwrap_or(u64::MAX)).read_until(b'\n', line)? > 0;
-    if line.len() == most && !line.ends_with(b"\n") {
+/// Reads a line into `line`, and says whether all of it; of one that is longer than any event, its begin. None at the end.
+fn read_line(lines: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<Option<bool>> {
+    // With the line's end, of two bytes perhaps.
+    let most = MAX_RECORD_BYTES + 2;
+    if lines.by_ref().take(u64::try_from(most).unwrap_or(u64::MAX)).read_until(b'\n', line)? == 0 {
+        return Ok(None);
+    }
+    let is_whole = line.len() < most || line.ends_with(b"\n");
+    if !is_whole {
         lines.skip_until(b'\n')?;
     }
-    Ok(is_there)
+    Ok(Some(is_whole))
+}
+
+fn too_long() -> String {
+    format!("more than the {MAX_RECORD_BYTES} bytes that an event has at most")
 }
 
 fn open(path: &Path) -> Result<std::fs::File, CliError> {
@@ -204,7 +215,7 @@ fn open(path: &Path) -> Result<std::fs::File, CliError> {
 
 fn json_of(line: &[u8]) -> Result<Value, String> {
     if line.len() > MAX_RECORD_BYTES {
-        return Err(format!("more than the {MAX_RECORD_BYTES} bytes that an event has at most"));
+        return Err(too_long());
     }
     json::read(line).map_err(|rejection| format!("no JSON: {rejection}"))
 }

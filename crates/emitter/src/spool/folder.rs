@@ -130,7 +130,7 @@ impl Folder {
         File::options().read(true).write(true).open(self.segment_path(number))
     }
 
-    /// Makes a file with all its blocks, so that writing to its pages cannot fail for want of space.
+    /// Makes a file with all its blocks, so that writing to its pages cannot fail for want of space (see the promise's limits in `segment`).
     pub(crate) fn create_segment(&self, number: u64, bytes: u64) -> io::Result<Space> {
         let path = self.segment_path(number);
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
@@ -224,7 +224,7 @@ impl Folder {
     }
 }
 
-/// Gives a file its blocks; by writing zeros where the file system knows no other way, as ZFS and some network ones do not.
+/// Gives a file its blocks; by writing zeros where the file system knows no other way, as some network ones do not.
 fn allocate(file: &File, bytes: u64) -> io::Result<()> {
     match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
         Err(Errno::OPNOTSUPP) => write_zeros(file, bytes),
@@ -232,8 +232,10 @@ fn allocate(file: &File, bytes: u64) -> io::Result<()> {
     }
 }
 
+/// Writes as many zeros, up to the disk: a full one is an error here, and not when the kernel gets to it.
 fn write_zeros(mut file: &File, bytes: u64) -> io::Result<()> {
-    io::copy(&mut io::repeat(0).take(bytes), &mut file).map(drop)
+    io::copy(&mut io::repeat(0).take(bytes), &mut file)?;
+    file.sync_data()
 }
 
 fn open(path: &Path) -> io::Result<File> {
@@ -250,4 +252,19 @@ fn read_place(bytes: [u8; 20]) -> Option<(u64, u64)> {
     let index = u64::from_le_bytes(number);
     let checksum = u32::from_le_bytes(*rest.first_chunk::<4>()?);
     (crc32fast::hash(bytes.get(..16)?) == checksum).then_some((turn, index))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::segment::{Found, Segment};
+    use super::*;
+
+    #[test]
+    fn a_file_of_zeros_is_a_segment_that_was_never_begun() {
+        let mut file = tempfile::tempfile().unwrap();
+        write_zeros(&file, 300_000).unwrap();
+        assert_eq!(file.metadata().unwrap().len(), 300_000);
+        std::io::Seek::rewind(&mut file).unwrap();
+        assert!(matches!(Segment::recover(0, file).unwrap(), Found::NeverBegun));
+    }
 }

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The file's blocks are allocated before it is used, so that a full disk is an error here and not a signal while a record
-//! is being copied (file systems that write elsewhere at each change, as Btrfs does, keep no such promise). One writer appends; any number of readers see what was published, which never changes again.
+//! is being copied (file systems that write elsewhere at each change, as Btrfs and ZFS do, keep no such promise). One writer appends; any number of readers see what was published, which never changes again.
 
 use std::fs::File;
 use std::io::{self, Read as _};

@@ -1,11 +1,11 @@
 //! Durability `power`: records written to the disk, all that have come in one go.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 use super::segment::Segment;
-use super::{Spool, lock};
+use super::{Folder, Spool, lock};
 
 /// How far a spool is synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -21,8 +21,8 @@ impl Spool {
     /// Writes all records so far to the disk; `progress` says up to which index they are there, and is kept between calls.
     ///
     /// # Errors
-    /// The disk's. A segment whose pages could not be written is never said to be there: records in it count again when
-    /// the log has them.
+    /// The disk's. A segment whose name or pages could not be written is never said to be there, and nothing behind it before the
+    /// log has all of it: the index is a watermark.
     pub(crate) fn sync(&self, progress: &mut SyncProgress) -> io::Result<()> {
         let Some(folder) = &self.folder else { return Ok(()) };
         let segments: Vec<_> = lock(&self.chain).segments.iter().cloned().collect();
@@ -36,16 +36,8 @@ impl Spool {
                 return Ok(());
             }
             let number = segment.header().number;
-            if !segment.is_named() {
-                lock(folder).sync_names()?;
-                segment.set_named();
-            }
             let begin = if progress.number == number { progress.published } else { 0 };
-            #[cfg(test)]
-            let model = lock(folder).note_sync(number);
-            #[cfg(not(test))]
-            let model = Ok(());
-            if let Err(error) = model.and_then(|()| segment.sync(begin, published)) {
+            if let Err(error) = sync_segment(folder, &segment, begin, published) {
                 segment.set_unsyncable();
                 // Later records get pages that may do better.
                 self.seal_if_in_use(&segment);
@@ -63,4 +55,15 @@ impl Spool {
             in_use.seal();
         }
     }
+}
+
+/// The segment's name first, then its bytes from `begin` to `end`. The folder is not locked meanwhile: callers may need it.
+fn sync_segment(folder: &Mutex<Folder>, segment: &Segment, begin: usize, end: usize) -> io::Result<()> {
+    if !segment.is_named() {
+        lock(folder).sync_names()?;
+        segment.set_named();
+    }
+    #[cfg(test)]
+    lock(folder).note_sync(segment.header().number)?;
+    segment.sync(begin, end)
 }

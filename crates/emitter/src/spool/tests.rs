@@ -410,7 +410,7 @@ fn what_the_log_has_gives_its_space_back_and_starting_often_takes_none() {
 }
 
 #[test]
-fn after_a_failed_sync_records_count_when_the_log_has_them_and_later_ones_when_they_are_synced() {
+fn after_a_failed_sync_nothing_counts_until_the_log_has_what_it_hit_and_then_what_is_synced() {
     let (folder, disk) = (TempDir::new().unwrap(), Arc::<Disk>::default());
     let (spool, _) = opened(folder.path(), POWER, Some(&disk));
     let append = |from: u64| {

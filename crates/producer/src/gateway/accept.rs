@@ -194,6 +194,7 @@ fn hand_over(
     if patience.for_position.is_none() && gateway.emitter.accepts_at_once() {
         let outcome = match gateway.emitter.emit(event) {
             Emitted::Accepted(accepted) => Outcome::Accepted(accepted),
+            // Never, of an emitter that accepts at once.
             Emitted::Queued => Outcome::Unacknowledged(ItemProblem::too_slow()),
             Emitted::Rejected { reason, .. } => failed(&reason),
         };

@@ -200,6 +200,7 @@ fn judge(error: EmitError) -> Failure<EmitError> {
 }
 
 fn routes(gateway: Arc<Gateway>) -> Router {
+    protocols::begin_counters();
     Router::new()
         .route("/v1/events", post(protocols::events))
         .route("/api/v1/events", post(protocols::openmeter))

@@ -1,12 +1,13 @@
 //! LiteLLM's log of calls, as its `generic_api` logger posts it: a JSON array, one object, or one a line. It declares them all
 //! as `application/json`.
 
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use fluxori_ingest::{json, litellm};
 use fluxori_runtime::http::Problem;
 
 use super::{Protocol, Reading};
+use crate::gateway::RETRY_SECONDS;
 use crate::gateway::accept::{Items, Outcomes};
 use crate::gateway::answer::answer;
 use crate::gateway::items::{is_lines, media_type, split};
@@ -32,11 +33,18 @@ impl Protocol for LiteLlm {
         answer(outcomes)
     }
 
-    /// LiteLLM tries again after 5xx, and drops what was answered with anything else (`GenericAPILogger` 1.93).
+    /// LiteLLM 1.106 tries again after 5xx and drops the rest (`GenericAPILogger._should_retry_exception`).
     fn refuse(&self, problem: Problem) -> Response {
-        let is_for_now =
-            matches!(problem.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
-        let problem = if is_for_now { problem.with_status(StatusCode::SERVICE_UNAVAILABLE) } else { problem };
-        problem.into_response()
+        let now = StatusCode::SERVICE_UNAVAILABLE;
+        match problem.status() {
+            StatusCode::TOO_MANY_REQUESTS => problem.with_status(now).into_response(),
+            StatusCode::REQUEST_TIMEOUT => {
+                let mut response = problem.with_status(now).retry_after(RETRY_SECONDS).into_response();
+                // As of 408: the rest of the request may still come.
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                response
+            }
+            _ => problem.into_response(),
+        }
     }
 }

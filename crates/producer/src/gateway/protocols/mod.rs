@@ -175,16 +175,31 @@ async fn read(
     }
 }
 
+/// Begins every series of [`count`] at 0: what rises from nothing is no increase to who watches it.
+pub(super) fn begin_counters() {
+    let protocols: [&dyn Protocol; 5] = [
+        &native::Native,
+        &cloudevents::CloudEvents(cloudevents::Mode::Batch),
+        &openmeter::OpenMeter,
+        &litellm::LiteLlm,
+        &otlp::Otlp::of(""),
+    ];
+    for protocol in protocols {
+        for outcome in OUTCOMES {
+            metrics::counter!("producer_events_total", "protocol" => protocol.name(), "outcome" => outcome)
+                .increment(0);
+        }
+    }
+}
+
+/// What may become of an item.
+const OUTCOMES: [&str; 5] = ["acknowledged", "spooled", "rejected", "unacknowledged", "ignored"];
+
 /// Counts the items in the service's metrics.
 fn count(protocol: &'static str, outcomes: &Outcomes, ignored: usize) {
     let counts = outcomes.counts();
-    for (outcome, count) in [
-        ("acknowledged", counts.acknowledged),
-        ("spooled", counts.spooled),
-        ("rejected", counts.rejected),
-        ("unacknowledged", counts.unacknowledged),
-        ("ignored", ignored),
-    ] {
+    let counts = [counts.acknowledged, counts.spooled, counts.rejected, counts.unacknowledged, ignored];
+    for (outcome, count) in OUTCOMES.into_iter().zip(counts) {
         if count > 0 {
             let count = u64::try_from(count).unwrap_or(u64::MAX);
             metrics::counter!("producer_events_total", "protocol" => protocol, "outcome" => outcome)

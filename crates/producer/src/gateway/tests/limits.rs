@@ -84,10 +84,14 @@ async fn a_body_that_never_ends_or_trickles_is_408_within_a_bound() {
     let address = listener.local_addr().unwrap();
     let stop = fluxori_runtime::Lifecycle::new().soft();
     let server = tokio::spawn(async move { fluxori_runtime::serve(listener, router, &http, stop).await });
-    for trickle in [false, true] {
+    for (path, trickle, status) in
+        [("/v1/events", false, 408), ("/v1/events", true, 408), ("/v1/litellm", false, 503)]
+    {
         let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-        let head = "POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer all\r\n\
-                    Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{";
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer all\r\n\
+             Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{{"
+        );
         stream.write_all(head.as_bytes()).await.unwrap();
         let (mut reader, mut writer) = stream.into_split();
         let drip = tokio::spawn(async move {
@@ -99,7 +103,8 @@ async fn a_body_that_never_ends_or_trickles_is_408_within_a_bound() {
         let mut text = String::new();
         let read = tokio::time::timeout(Duration::from_secs(5), reader.read_to_string(&mut text)).await;
         assert!(read.is_ok(), "no answer in time");
-        assert!(text.starts_with("HTTP/1.1 408") && text.contains("body-too-slow"), "{trickle}: {text}");
+        let said = format!("HTTP/1.1 {status}");
+        assert!(text.starts_with(&said) && text.contains("body-too-slow"), "{trickle}: {text}");
         assert!(text.to_lowercase().contains("connection: close"), "{text}");
         drip.abort();
     }
