@@ -13,7 +13,7 @@ use crate::deliveries::Delivered;
 use crate::error::EmitError;
 use crate::options::{Durability, EmitterOptions, new_producer_id, no_brokers};
 use crate::origin::Origin;
-use crate::receipt::{Acknowledgement, Receipt, Spooled, Waiting};
+use crate::receipt::{Acceptance, Acknowledgement, Receipt, Spooled, Waiting};
 use crate::sender::{Sender, Sent};
 use crate::spool::{Backlog, Spool, take_slots};
 use crate::syncer::Syncer;
@@ -54,7 +54,7 @@ pub enum Emitted {
     /// It will be in the log, whatever becomes of this process.
     Accepted(Accepted),
     /// It was taken, and is not yet accepted: it waits in memory for the broker, or, with [`Durability::Power`], for the disk.
-    /// [`Emitter::emit_tracked`] tells when it is.
+    /// [`Emitter::emit_accepted`] tells when it is.
     Queued,
     /// It was not taken.
     Rejected {
@@ -198,17 +198,12 @@ impl Emitter {
     /// already (it came from a call site elsewhere). Only events that are taken take a number.
     pub fn emit(&self, event: UsageEvent) -> Emitted {
         match self.append(event, |_| ()) {
-            Ok(_) if self.accepts_at_once() => Emitted::Accepted(Accepted::Spooled),
+            Ok(_) if self.0.spool.is_on_disk() && self.0.synced.is_none() => {
+                Emitted::Accepted(Accepted::Spooled)
+            }
             Ok(_) => Emitted::Queued,
             Err(Rejected { event, reason }) => Emitted::Rejected { event, reason },
         }
-    }
-
-    /// Whether an event that is taken is accepted when [`Self::emit`] returns: it is in a spool on disk that need not outlive a loss
-    /// of power. Otherwise [`Self::emit_tracked`] tells when it is.
-    #[must_use]
-    pub fn accepts_at_once(&self) -> bool {
-        self.0.spool.is_on_disk() && self.0.synced.is_none()
     }
 
     /// Hands an event over at once, as [`Self::emit`] does, and returns what to wait with until it is accepted, or acknowledged.
@@ -219,14 +214,24 @@ impl Emitter {
         let event_id = event.event_id;
         let mut pending = None;
         let index = self.append(event, |index| pending = Some(self.0.waiting.register(index)))?;
-        let spooled = match &self.0.synced {
-            Some(synced) => Spooled::Behind(index, synced.clone()),
-            None if self.0.spool.is_on_disk() => Spooled::Now,
-            None => Spooled::Never,
-        };
         let acknowledgement =
             pending.map_or(Acknowledgement::Known(Err(EmitError::Closed)), Acknowledgement::Pending);
+        let spooled = self.spooled(index);
         Ok(Receipt { event_id, index, spooled, acknowledgement, waiting: Arc::clone(&self.0.waiting) })
+    }
+
+    /// Hands an event over at once, as [`Self::emit`] does, and returns what to wait with until it is accepted. Costs less than
+    /// [`Self::emit_tracked`], because nobody need be remembered until the broker answers where there is a spool on disk.
+    ///
+    /// # Errors
+    /// It was not taken.
+    pub fn emit_accepted(&self, event: UsageEvent) -> Result<Acceptance, Rejected> {
+        if !self.0.spool.is_on_disk() {
+            return self.emit_tracked(event).map(Acceptance::of_broker);
+        }
+        let event_id = event.event_id;
+        let index = self.append(event, |_| ())?;
+        Ok(Acceptance::of_spool(event_id, self.spooled(index)))
     }
 
     /// Hands an event over at once, as [`Self::emit`] does, and returns a future that waits until the broker has it.
@@ -304,6 +309,14 @@ impl Emitter {
         self.0.check_origin()?;
         self.0.spool.close();
         self.flush(timeout)
+    }
+
+    fn spooled(&self, index: u64) -> Spooled {
+        match &self.0.synced {
+            Some(synced) => Spooled::Behind(index, synced.clone()),
+            None if self.0.spool.is_on_disk() => Spooled::Now,
+            None => Spooled::Never,
+        }
     }
 
     fn append(&self, event: UsageEvent, register: impl FnOnce(u64)) -> Result<u64, Rejected> {

@@ -18,7 +18,7 @@
 //!   outlives the process, however it ends; with [`Durability::Power`] the machine's power. What an ended process left is sent by
 //!   the next one that opens the folder.
 //! - **Queued** is taken but not accepted: in memory only, if there is no folder, or not yet synced, with `Power`.
-//!   [`Emitter::emit_tracked`] tells when it is accepted.
+//!   [`Emitter::emit_accepted`] tells when it is accepted, and [`Emitter::emit_tracked`] where the log has it.
 //! - **Never blocks.** The spool is bounded. When it is full, the event comes back with the reason, and no number is taken;
 //!   or the oldest are dropped, and counted, if that is the policy. The broker's state never reaches the caller.
 //! - **In order.** Events of one org reach the log in the order in which they were emitted.
@@ -41,7 +41,7 @@ pub use deliveries::Delivered;
 pub use emitter::{Accepted, Counts, Emitted, Emitter, Rejected};
 pub use error::EmitError;
 pub use options::{Durability, EmitterOptions, SpoolOptions, WhenFull};
-pub use receipt::Receipt;
+pub use receipt::{Acceptance, Receipt};
 
 /// The README's snippet compiles.
 #[cfg(doctest)]

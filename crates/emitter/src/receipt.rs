@@ -119,6 +119,52 @@ impl Receipt {
     }
 }
 
+/// What an emitted event is waited for with, until it is accepted and no longer.
+#[derive(Debug)]
+pub struct Acceptance(Accepting);
+
+#[derive(Debug)]
+enum Accepting {
+    /// In the spool on disk, as its durability asks for.
+    Spool(EventId, Spooled),
+    /// At the broker, because there is no disk.
+    Broker(Receipt),
+}
+
+impl Acceptance {
+    pub(crate) const fn of_spool(event_id: EventId, spooled: Spooled) -> Self {
+        Self(Accepting::Spool(event_id, spooled))
+    }
+
+    pub(crate) const fn of_broker(receipt: Receipt) -> Self {
+        Self(Accepting::Broker(receipt))
+    }
+
+    /// The event's id.
+    #[must_use]
+    pub const fn event_id(&self) -> EventId {
+        match &self.0 {
+            Accepting::Spool(event_id, _) => *event_id,
+            Accepting::Broker(receipt) => receipt.event_id,
+        }
+    }
+
+    /// Waits as [`Receipt::accepted`] does. Where there is a disk it says spooled of what the broker has by then, too; and, if the
+    /// policy is to drop the oldest, of what was dropped by then.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn accepted(&mut self) -> Result<Accepted, EmitError> {
+        match &mut self.0 {
+            Accepting::Spool(_, Spooled::Behind(index, synced)) => {
+                behind(*index, synced).await.map(|()| Accepted::Spooled)
+            }
+            Accepting::Spool(..) => Ok(Accepted::Spooled),
+            Accepting::Broker(receipt) => receipt.accepted().await,
+        }
+    }
+}
+
 /// Wakes a thread that waits.
 struct Unpark(Thread);
 

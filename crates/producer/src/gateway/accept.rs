@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fluxori_core::id::{EventId, LogId};
 use fluxori_core::usage::UsageEvent;
-use fluxori_emitter::{Accepted, Delivered, EmitError, Emitted, Receipt};
+use fluxori_emitter::{Acceptance, Accepted, Delivered, EmitError, Receipt};
 use fluxori_ingest::Rejection;
 use fluxori_runtime::auth::Caller;
 use fluxori_wire::Position;
@@ -145,31 +145,27 @@ pub(super) async fn accept(
     patience: Patience,
 ) -> Outcomes {
     let begin = Instant::now();
+    let for_position = patience.for_position.map(|patience| begin + patience);
     // Everything is handed over before the first is waited for, so that a request is one round trip.
     let mut handed_over = Vec::with_capacity(items.len());
     for (index, item) in items.into_iter().enumerate() {
         if index % ITEMS_AT_ONCE == ITEMS_AT_ONCE - 1 {
             tokio::task::yield_now().await;
         }
-        handed_over.push((item.name, hand_over(gateway, caller, item.event, patience)));
+        handed_over.push((item.name, hand_over(gateway, caller, item.event, for_position)));
     }
-    let for_position = patience.for_position.map(|patience| begin + patience);
     let mut items = Vec::with_capacity(handed_over.len());
     for (name, waiting) in handed_over {
-        let (event_id, outcome) = match waiting {
-            Waiting::For(receipt) => {
-                let event_id = Some(ItemId::Event(receipt.event_id()));
-                (event_id, outcome(receipt, for_position, begin + patience.at_most).await)
-            }
-            Waiting::No(event_id, outcome) => (event_id, outcome),
-        };
+        let (event_id, outcome) = waiting.outcome(begin + patience.at_most).await;
         items.push(Answered { name, event_id, outcome });
     }
     Outcomes { log_id: gateway.log.get().copied(), items }
 }
 
 enum Waiting {
-    For(Receipt),
+    /// For the event's place in the log, and if that takes too long until it is accepted.
+    Position(Receipt, Instant),
+    Acceptance(Acceptance),
     /// It has come to something already.
     No(Option<ItemId>, Outcome),
 }
@@ -178,7 +174,7 @@ fn hand_over(
     gateway: &Gateway,
     caller: &Caller,
     event: Result<UsageEvent, Rejection>,
-    patience: Patience,
+    for_position: Option<Instant>,
 ) -> Waiting {
     let event = match event {
         Ok(event) => event,
@@ -191,32 +187,35 @@ fn hand_over(
     if let Some(problem) = ItemProblem::of_scope(&event, caller) {
         return Waiting::No(event_id, Outcome::Rejected(problem));
     }
-    if patience.for_position.is_none() && gateway.emitter.accepts_at_once() {
-        let outcome = match gateway.emitter.emit(event) {
-            Emitted::Accepted(accepted) => Outcome::Accepted(accepted),
-            // Never, of an emitter that accepts at once.
-            Emitted::Queued => Outcome::Unacknowledged(ItemProblem::too_slow()),
-            Emitted::Rejected { reason, .. } => failed(&reason),
-        };
-        return Waiting::No(event_id, outcome);
-    }
-    match gateway.emitter.emit_tracked(event) {
-        Ok(receipt) => Waiting::For(receipt),
-        Err(rejected) => Waiting::No(event_id, failed(&rejected.reason)),
-    }
+    let emitter = &gateway.emitter;
+    let handed_over = match for_position {
+        Some(deadline) => emitter.emit_tracked(event).map(|receipt| Waiting::Position(receipt, deadline)),
+        None => emitter.emit_accepted(event).map(Waiting::Acceptance),
+    };
+    handed_over.unwrap_or_else(|rejected| Waiting::No(event_id, failed(&rejected.reason)))
 }
 
-/// Waits for the broker as long as a position is wanted, then until the event is accepted in any way.
-async fn outcome(mut receipt: Receipt, for_position: Option<Instant>, at_most: Instant) -> Outcome {
-    if let Some(deadline) = for_position
-        && let Ok(Ok(delivered)) = timeout_at(deadline, receipt.acknowledged()).await
-    {
-        return Outcome::Accepted(Accepted::Acknowledged(delivered));
-    }
-    match timeout_at(at_most, receipt.accepted()).await {
-        Ok(Ok(accepted)) => Outcome::Accepted(accepted),
-        Ok(Err(error)) => failed(&error),
-        Err(_) => Outcome::Unacknowledged(ItemProblem::too_slow()),
+impl Waiting {
+    async fn outcome(self, at_most: Instant) -> (Option<ItemId>, Outcome) {
+        let (event_id, accepted) = match self {
+            Self::No(event_id, outcome) => return (event_id, outcome),
+            Self::Position(mut receipt, deadline) => {
+                let event_id = receipt.event_id();
+                match timeout_at(deadline, receipt.acknowledged()).await {
+                    Ok(Ok(delivered)) => (event_id, Ok(Ok(Accepted::Acknowledged(delivered)))),
+                    _ => (event_id, timeout_at(at_most, receipt.accepted()).await),
+                }
+            }
+            Self::Acceptance(mut acceptance) => {
+                (acceptance.event_id(), timeout_at(at_most, acceptance.accepted()).await)
+            }
+        };
+        let outcome = match accepted {
+            Ok(Ok(accepted)) => Outcome::Accepted(accepted),
+            Ok(Err(error)) => failed(&error),
+            Err(_) => Outcome::Unacknowledged(ItemProblem::too_slow()),
+        };
+        (Some(ItemId::Event(event_id)), outcome)
     }
 }
 
