@@ -29,6 +29,9 @@ struct Members {
     extensions: Map<String, Value>,
     #[serde(skip)]
     retry_after_seconds: Option<u64>,
+    /// The rest of the request may still come, and would be taken for the next one.
+    #[serde(skip)]
+    closes_connection: bool,
 }
 
 impl Problem {
@@ -42,6 +45,7 @@ impl Problem {
             instance: None,
             extensions: Map::new(),
             retry_after_seconds: None,
+            closes_connection: status == StatusCode::REQUEST_TIMEOUT,
         }))
     }
 
@@ -138,8 +142,7 @@ impl IntoResponse for Problem {
         if self.0.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if self.0.status == StatusCode::REQUEST_TIMEOUT {
-            // The rest of the request may still come, and would be taken for the next one.
+        if self.0.closes_connection {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if let Some(seconds) = self.0.retry_after_seconds {

@@ -1,7 +1,7 @@
 //! LiteLLM's log of calls, as its `generic_api` logger posts it: a JSON array, one object, or one a line. It declares them all
 //! as `application/json`.
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use fluxori_ingest::{json, litellm};
 use fluxori_runtime::http::Problem;
@@ -36,15 +36,11 @@ impl Protocol for LiteLlm {
     /// LiteLLM 1.106 tries again after 5xx and drops the rest (`GenericAPILogger._should_retry_exception`).
     fn refuse(&self, problem: Problem) -> Response {
         let now = StatusCode::SERVICE_UNAVAILABLE;
-        match problem.status() {
-            StatusCode::TOO_MANY_REQUESTS => problem.with_status(now).into_response(),
-            StatusCode::REQUEST_TIMEOUT => {
-                let mut response = problem.with_status(now).retry_after(RETRY_SECONDS).into_response();
-                // As of 408: the rest of the request may still come.
-                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-                response
-            }
-            _ => problem.into_response(),
-        }
+        let problem = match problem.status() {
+            StatusCode::TOO_MANY_REQUESTS => problem.with_status(now),
+            StatusCode::REQUEST_TIMEOUT => problem.with_status(now).retry_after(RETRY_SECONDS),
+            _ => problem,
+        };
+        problem.into_response()
     }
 }
