@@ -44,25 +44,12 @@ fn wipe_on_fork(page: &mut MmapMut) {
 mod tests {
     use std::time::Duration;
 
-    use fluxori_core::id::{EventId, Model, Module, OrgId, Provider};
-    use fluxori_core::usage::{UsageEvent, UsageFields};
     use nix::sys::signal::{Signal, raise};
     use nix::sys::wait::{WaitStatus, waitpid};
     use nix::unistd::{ForkResult, fork};
 
+    use crate::spool::tests::event;
     use crate::{EmitError, Emitted, Emitter, EmitterOptions, SpoolOptions};
-
-    fn event() -> UsageEvent {
-        let fields = UsageFields::new(
-            EventId(uuid::Uuid::now_v7()),
-            "2026-11-22T12:00:00Z".parse().unwrap(),
-            OrgId::new("acme").unwrap(),
-            Module::new("pim").unwrap(),
-            Provider::new("openai").unwrap(),
-            Model::new("gpt-5").unwrap(),
-        );
-        UsageEvent::new(fields).unwrap()
-    }
 
     #[test]
     #[expect(unsafe_code, reason = "a fork is what is tested")]
@@ -72,8 +59,8 @@ mod tests {
         let options =
             EmitterOptions { spool: SpoolOptions::in_folder(folder.path()), ..EmitterOptions::new(nobody) };
         let emitter = Emitter::new(options).unwrap();
-        assert!(matches!(emitter.emit(event()), Emitted::Accepted(_)));
-        let for_child = event();
+        assert!(matches!(emitter.emit(event(0)), Emitted::Accepted(_)));
+        let for_child = event(1);
         // SAFETY: the child uses what is tested, which takes no lock, and ends by a signal.
         let end = match unsafe { fork() }.unwrap() {
             ForkResult::Child => {
@@ -89,7 +76,7 @@ mod tests {
             ForkResult::Parent { child } => waitpid(child, None).unwrap(),
         };
         assert!(matches!(end, WaitStatus::Signaled(_, Signal::SIGKILL, _)), "{end:?}");
-        assert!(matches!(emitter.emit(event()), Emitted::Accepted(_)));
+        assert!(matches!(emitter.emit(event(2)), Emitted::Accepted(_)));
         assert_eq!(emitter.counts().waiting, 2);
     }
 }

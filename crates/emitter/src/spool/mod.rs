@@ -19,7 +19,7 @@ mod reader;
 mod segment;
 mod syncing;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::VecDeque;
 use std::io;

@@ -20,7 +20,7 @@ const POWER: Settings =
     Settings { max_bytes: MIN_SPOOL_BYTES, when_full: WhenFull::Reject, durability: Durability::Power };
 const PROCESS: Settings = Settings { durability: Durability::Process, ..POWER };
 
-fn event(n: u64) -> UsageEvent {
+pub(crate) fn event(n: u64) -> UsageEvent {
     let mut fields = UsageFields::new(
         EventId(Uuid::from_u64_pair(n + 1, n.wrapping_mul(0x9E37_79B9_7F4A_7C15))),
         "2026-11-22T12:00:00Z".parse().unwrap(),
