@@ -13,6 +13,6 @@ mod rejection;
 mod request;
 mod usage;
 
-pub use native::{usage_from_bytes, usage_from_json};
+pub use native::{usage_from_bytes, usage_from_json, usage_from_value};
 pub use rejection::{Reason, Rejection};
 pub use request::RequestContext;

@@ -38,8 +38,7 @@ pub fn usage_from_bytes(bytes: &[u8], context: &RequestContext<'_>) -> Result<Us
 /// [`Reason::NotAnObject`], [`Reason::NoIdentity`] or [`Reason::Invalid`].
 pub fn usage_from_json(value: Value, now: Timestamp) -> Result<UsageEvent, Rejection> {
     let event_id = named_id(&value);
-    let context = RequestContext { org: None, module: None, source: None, now };
-    read(value, &context).map_err(|rejection| rejection.of_event(event_id.as_deref()))
+    read(value, &RequestContext::of_nobody(now)).map_err(|rejection| rejection.of_event(event_id.as_deref()))
 }
 
 /// What holds; none if the event does not, or can only be read as a value.
@@ -53,7 +52,14 @@ fn straight(bytes: &[u8], context: &RequestContext<'_>) -> Option<UsageEvent> {
 }
 
 fn by_value(bytes: &[u8], context: &RequestContext<'_>) -> Result<UsageEvent, Rejection> {
-    let value = json::read(bytes)?;
+    usage_from_value(json::read(bytes)?, context)
+}
+
+/// As [`usage_from_bytes`], of what has been read already.
+///
+/// # Errors
+/// As there, but for JSON itself and its size.
+pub fn usage_from_value(value: Value, context: &RequestContext<'_>) -> Result<UsageEvent, Rejection> {
     let event_id = named_id(&value);
     let value = provider_usage::expand(value).map_err(|rejection| rejection.of_event(event_id.as_deref()))?;
     let event_id = named_id(&value);
@@ -342,12 +348,7 @@ mod tests {
 
     #[test]
     fn a_rejection_bears_the_id_that_the_caller_gave() {
-        let context = RequestContext {
-            org: None,
-            module: None,
-            source: None,
-            now: "2026-11-22T12:00:00Z".parse().unwrap(),
-        };
+        let context = RequestContext::of_nobody("2026-11-22T12:00:00Z".parse().unwrap());
         let mut value = minimal();
         value["event_id"] = json!("call-1");
         value["occurred_at"] = json!("2026-11-22T13:00:00Z");
@@ -375,12 +376,7 @@ mod tests {
 
     #[test]
     fn events_with_ids_of_either_kind_are_read_straight_from_their_bytes() {
-        let context = RequestContext {
-            org: None,
-            module: None,
-            source: None,
-            now: "2026-11-22T12:00:00Z".parse().unwrap(),
-        };
+        let context = RequestContext::of_nobody("2026-11-22T12:00:00Z".parse().unwrap());
         for id in [minimal()["event_id"].as_str().unwrap(), "call-1"] {
             let mut value = minimal();
             value["event_id"] = json!(id);

@@ -13,3 +13,11 @@ pub struct RequestContext<'a> {
     /// When the request came.
     pub now: Timestamp,
 }
+
+impl RequestContext<'_> {
+    /// Of a request that nobody stands behind: its body says everything.
+    #[must_use]
+    pub const fn of_nobody(now: Timestamp) -> Self {
+        Self { org: None, module: None, source: None, now }
+    }
+}

@@ -10,7 +10,7 @@ use fluxori_core::id::{
 use fluxori_core::record::MAX_RECORD_BYTES;
 use fluxori_core::time::Timestamp;
 use fluxori_core::usage::{Quantity, UsageEvent};
-use fluxori_ingest::{json, provider_usage, usage_from_json};
+use fluxori_ingest::{RequestContext, json, usage_from_value};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -175,10 +175,10 @@ impl Input {
                 let mut line = Vec::new();
                 while let Some(is_whole) = read_line(lines, &mut line)? {
                     *read += 1;
-                    let text = line.trim_ascii();
                     if !is_whole {
                         return Ok(Some(item(*read, Err(too_long()), now())));
                     }
+                    let text = line.trim_ascii();
                     if !text.is_empty() {
                         return Ok(Some(item(*read, json_of(text), now())));
                     }
@@ -224,10 +224,7 @@ fn item(line: u64, value: Result<Value, String>, now: Timestamp) -> Item {
     let given = |value: &Value| value.get("event_id").and_then(Value::as_str).map(str::to_owned);
     let given_id = value.as_ref().ok().and_then(given);
     let event = value.and_then(|value| {
-        let value = provider_usage::expand(value).map_err(|error| error.to_string())?;
-        let event = usage_from_json(value, now).map_err(|error| error.to_string())?;
-        event.check_time(now).map_err(|violation| violation.to_string())?;
-        Ok(event)
+        usage_from_value(value, &RequestContext::of_nobody(now)).map_err(|error| error.to_string())
     });
     Item { line, given_id, event }
 }
@@ -290,19 +287,30 @@ mod tests {
         let good = r#"{"event_id": "call-1", "org_id": "acme", "module": "pim", "provider": "openai", "request_model": "gpt-5"}"#;
         let late = good.replace("\"org_id\"", "\"occurred_at\": \"2026-10-01T00:00:00Z\", \"org_id\"");
         let long = "x".repeat(3 * MAX_RECORD_BYTES);
-        let text = format!("{good}\n\n{{\"event_id\": \"x\"\n{late}\r\n[1]\n\u{fffd}\n{long}\n{good}");
+        let blanks = " ".repeat(MAX_RECORD_BYTES);
+        let text = format!(
+            "{good}\n\n{{\"event_id\": \"x\"\n{late}\r\n[1]\n\u{fffd}\n{long}\n{blanks}  {good}\n{good}{blanks}{good}\n{good}"
+        );
         let mut input = Input::Lines { lines: Box::new(std::io::Cursor::new(text)), read: 0 };
         let mut found = Vec::new();
         while let Some(item) = input.next(now).unwrap() {
             found.push((item.line, item.given_id, item.event.err()));
         }
         let id = Some("call-1".to_owned());
-        assert_eq!((&found[0], &found[6]), (&(1, id.clone(), None), &(8, id.clone(), None)));
+        assert_eq!((&found[0], &found[8]), (&(1, id.clone(), None), &(10, id.clone(), None)));
         let errors: Vec<_> =
-            found[1..6].iter().map(|(line, _, error)| (*line, error.clone().unwrap())).collect();
-        for (of, (line, words)) in
-            errors.iter().zip([(3, "no JSON"), (4, "35 days"), (5, "object"), (6, "no JSON"), (7, "at most")])
-        {
+            found[1..8].iter().map(|(line, _, error)| (*line, error.clone().unwrap())).collect();
+        let expected = [
+            (3, "no JSON"),
+            (4, "35 days"),
+            (5, "object"),
+            (6, "no JSON"),
+            (7, "at most"),
+            (8, "at most"),
+            (9, "at most"),
+        ];
+        assert_eq!(errors.len(), expected.len());
+        for (of, (line, words)) in errors.iter().zip(expected) {
             assert!(of.0 == line && of.1.contains(words), "{of:?}");
         }
         assert_eq!(found[2].1, id);

@@ -29,7 +29,7 @@ fn fixture(path: &str) -> Vec<u8> {
 
 /// Of a key that is for no org, module or source in particular.
 fn anyone() -> RequestContext<'static> {
-    RequestContext { org: None, module: None, source: None, now: NOW.parse().unwrap() }
+    RequestContext::of_nobody(NOW.parse().unwrap())
 }
 
 /// Of a key for one org and module.
